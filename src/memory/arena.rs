@@ -1,0 +1,316 @@
+//! The page allocator: N device-visible pages on a lock-free free list.
+//!
+//! ```text
+//!   head: AtomicU64 = | tag (32) | first free page (32) |
+//!                                        │ private[page]
+//!                                        ▼
+//!                                   next free page ──► ... ──► NIL
+//! ```
+//!
+//! A Treiber stack of indices. Between a pop's load of `head` and its compare-exchange the first
+//! page may be taken, used and put back, so that `head` names it again with another successor (the
+//! ABA problem); the tag grows with every change of `head` and makes that compare-exchange fail.
+
+use std::mem;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32 as SerialNumber;
+
+use super::failure::FailPlan;
+use super::pool::PageChain;
+use super::ring_area::{RING_ROOM, RingSpace};
+use super::shared::{GUEST_BASE, MemoryError, SharedMemory, Window};
+use super::{PAGE_SIZE, shared};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// The end of a list of pages.
+pub(super) const NIL: u32 = u32::MAX;
+
+/// Tells pages of different arenas apart.
+pub(super) type ArenaId = NonZeroU32;
+
+/// One page, owned by whoever has this token.
+///
+/// It goes back with [`PageArena::put_page`] or, on a [`PageChain`], with
+/// [`PagePool::give_pages`](super::PagePool::give_pages).
+#[must_use = "a page that is not given back is lost"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    index: u32,
+    arena: ArenaId,
+}
+
+impl Page {
+    pub(super) fn from_parts(index: u32, arena: ArenaId) -> Self {
+        Self { index, arena }
+    }
+
+    /// The page's number in its arena, from 0.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Ends the token's life; the caller answers for the page.
+    #[inline]
+    pub(super) fn into_parts(self) -> (u32, ArenaId) {
+        let parts = (self.index, self.arena);
+        mem::forget(self);
+        parts
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Page {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            debug_assert!(false, "page {} was dropped instead of given back", self.index);
+        }
+    }
+}
+
+/// N pages of shared memory, and room for rings in front of them; stands for the kernel's page
+/// allocator (RECEIVE.md, section 2).
+///
+/// `alloc_page` and `put_page` are lock-free and may be called from any thread.
+#[derive(Debug)]
+pub struct PageArena {
+    head: AtomicU64,
+    private: Box<[AtomicU32]>,
+    id: ArenaId,
+    pages: Window,
+    first_page: u64,
+    allocs: AtomicU64,
+    frees: AtomicU64,
+    failures: FailPlan,
+    rings: RingSpace,
+}
+
+/// Why an arena could not be made.
+fn too_many(pages: usize) -> MemoryError {
+    MemoryError::Length((pages as u64).saturating_mul(PAGE_SIZE as u64))
+}
+
+impl PageArena {
+    /// An arena of `pages` pages, all free; page 0 is handed out first.
+    ///
+    /// # Errors
+    /// [`MemoryError`] when `pages` is 0 or does not fit into memory.
+    pub fn new(pages: usize) -> Result<Arc<Self>, MemoryError> {
+        static SERIAL: SerialNumber = SerialNumber::new(1);
+        let count = u32::try_from(pages).ok().filter(|&n| n > 0 && n < NIL);
+        let count = count.ok_or_else(|| too_many(pages))?;
+        let len = pages.checked_mul(PAGE_SIZE).and_then(|n| n.checked_add(RING_ROOM));
+        let memory = SharedMemory::new(len.ok_or_else(|| too_many(pages))?)?;
+        let first_page = GUEST_BASE + RING_ROOM as u64;
+        let window = memory.window(first_page, pages * PAGE_SIZE, PAGE_SIZE);
+        let window = window.map_err(|_: shared::OutOfRange| too_many(pages))?;
+        let private = (1..=count).map(|next| AtomicU32::new(if next < count { next } else { NIL }));
+        // 0 comes up after four thousand million arenas; a fixed stand-in is as good as any other.
+        let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(Arc::new(Self {
+            head: AtomicU64::new(0),
+            private: private.collect(),
+            id: NonZeroU32::new(serial).unwrap_or(NonZeroU32::MAX),
+            pages: window,
+            first_page,
+            allocs: AtomicU64::new(0),
+            frees: AtomicU64::new(0),
+            failures: FailPlan::default(),
+            rings: RingSpace::default(),
+        }))
+    }
+
+    /// Takes a page; `None` when no page is free or an injected failure strikes.
+    #[inline]
+    pub fn alloc_page(&self) -> Option<Page> {
+        if self.failures.strikes() {
+            return None;
+        }
+        // Acquire, here and on failure: the word of the page that `head` names was written before
+        // the Release that put it there.
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            let page = head as u32;
+            if page == NIL {
+                return None;
+            }
+            // May be stale or foreign if another thread took the page meanwhile; then the tag has
+            // moved on and the exchange fails.
+            let next = self.link(page);
+            // Relaxed on success: nothing is published, and the Acquire that read this very value
+            // has already been done. As a read-modify-write it carries on earlier Releases.
+            match self.head.compare_exchange_weak(
+                head,
+                retag(head, next),
+                Ordering::Relaxed,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    self.allocs.fetch_add(1, Ordering::Relaxed);
+                    return Some(Page::from_parts(page, self.id));
+                }
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Puts a page back.
+    ///
+    /// # Panics
+    /// When the page belongs to another arena, a mistake of the caller.
+    pub fn put_page(&self, page: Page) {
+        let index = self.own(page);
+        self.put_list(index, index, 1);
+    }
+
+    /// Puts every page of a chain back in one step; the chain's first page is handed out next.
+    ///
+    /// # Panics
+    /// When the chain's pages belong to another arena, a mistake of the caller.
+    pub fn put_pages(&self, chain: PageChain) {
+        if let Some((first, last, len)) = chain.into_list(self) {
+            self.put_list(first, last, len);
+        }
+    }
+
+    fn put_list(&self, first: u32, last: u32, len: u32) {
+        self.frees.fetch_add(u64::from(len), Ordering::Relaxed);
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            self.set_link(last, head as u32);
+            // Release: publishes the links just written, and our last use of the pages' bytes, to
+            // whoever takes them next.
+            match self.head.compare_exchange_weak(
+                head,
+                retag(head, first),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// The page's number, once it is clear that it is one of ours.
+    #[inline]
+    pub(super) fn own(&self, page: Page) -> u32 {
+        let (index, arena) = page.into_parts();
+        self.check(arena);
+        index
+    }
+
+    #[inline]
+    pub(super) fn check(&self, arena: ArenaId) {
+        assert!(arena == self.id, "a page was given to an arena that it does not belong to");
+    }
+
+    pub(super) fn id(&self) -> ArenaId {
+        self.id
+    }
+
+    /// The private word of a page: its successor on the list that holds it.
+    ///
+    /// Relaxed: whoever walks a list owns it, or (in `alloc_page`) checks the tag afterwards.
+    #[inline]
+    pub(super) fn link(&self, page: u32) -> u32 {
+        self.private[page as usize].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_link(&self, page: u32, next: u32) {
+        self.private[page as usize].store(next, Ordering::Relaxed);
+    }
+
+    /// Makes chosen allocations fail: lets `skip` further ones through, then fails `count`.
+    pub fn fail_allocs(&self, skip: u64, count: u64) {
+        self.failures.set(skip, count);
+    }
+
+    /// Number of pages in the arena.
+    #[allow(clippy::len_without_is_empty, reason = "an arena is never without pages")]
+    pub fn len(&self) -> usize {
+        self.private.len()
+    }
+
+    /// Pages that were free at some moment of the call.
+    pub fn free(&self) -> usize {
+        let allocs = self.allocs.load(Ordering::Relaxed);
+        let frees = self.frees.load(Ordering::Relaxed);
+        (self.private.len() as u64).saturating_add(frees).saturating_sub(allocs) as usize
+    }
+
+    /// Pages handed out so far (`page_allocs`).
+    pub fn page_allocs(&self) -> u64 {
+        self.allocs.load(Ordering::Relaxed)
+    }
+
+    /// Pages put back so far (`page_frees`).
+    pub fn page_frees(&self) -> u64 {
+        self.frees.load(Ordering::Relaxed)
+    }
+
+    /// The numbers of the free pages in the order in which they would be handed out.
+    ///
+    /// For tests: exact while no other thread allocates or frees. It never takes more than
+    /// [`len`](Self::len) steps.
+    pub fn free_pages(&self) -> Vec<u32> {
+        let mut page = self.head.load(Ordering::Acquire) as u32;
+        let mut free = Vec::new();
+        while page != NIL && free.len() < self.private.len() {
+            free.push(page);
+            page = self.link(page);
+        }
+        free
+    }
+
+    /// Guest address of a page.
+    #[inline]
+    pub fn address(&self, page: &Page) -> u64 {
+        self.first_page + u64::from(page.index) * PAGE_SIZE as u64
+    }
+
+    /// Guest address of page number `index`, whoever owns it.
+    pub fn address_of(&self, index: u32) -> u64 {
+        self.first_page + u64::from(index) * PAGE_SIZE as u64
+    }
+
+    /// The shared memory that the pages and the rings lie in.
+    pub fn memory(&self) -> &Arc<SharedMemory> {
+        self.pages.memory()
+    }
+
+    /// Copies bytes of a page out, from `offset` on.
+    ///
+    /// # Panics
+    /// When the range leaves the page, a mistake of the caller.
+    #[inline]
+    pub(crate) fn read(&self, page: &Page, offset: usize, bytes: &mut [u8]) {
+        assert!(offset + bytes.len() <= PAGE_SIZE, "a read would leave the page");
+        self.pages.read_into(page.index as usize * PAGE_SIZE + offset, bytes);
+    }
+
+    /// Copies the first 12 bytes of a page out.
+    #[inline]
+    pub(crate) fn read_header(&self, page: &Page) -> [u8; 12] {
+        self.pages.read(page.index as usize * PAGE_SIZE)
+    }
+
+    /// A pointer to `len` bytes of a page, for those that export a view of it.
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "only Python exports views"))]
+    pub(crate) fn pointer(&self, page: &Page, offset: usize, len: usize) -> *const u8 {
+        assert!(offset + len <= PAGE_SIZE, "a view would leave the page");
+        self.pages.pointer(page.index as usize * PAGE_SIZE + offset, len)
+    }
+
+    pub(super) fn ring_space(&self) -> &RingSpace {
+        &self.rings
+    }
+}
+
+/// `head` with its tag moved on and naming `page`.
+#[inline]
+fn retag(head: u64, page: u32) -> u64 {
+    ((head >> 32).wrapping_add(1) << 32) | u64::from(page)
+}

@@ -1,0 +1,381 @@
+//! The only file that touches device-visible bytes.
+//!
+//! Two rules hold here and nowhere need to be thought of elsewhere:
+//!
+//! 1. No reference or slice to shared memory is ever made: another process may write it at any
+//!    time, and Rust promises that what a reference points to does not change.
+//! 2. Every ring word is one atomic access of its own width; bulk bytes are one raw-pointer copy.
+//!
+//! A [`Window`] is checked once, when it is made; its accessors then check only the offset.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Guest address of the region's first byte. Far from 0 and from every offset, so that an offset
+/// taken for an address never lands in the region by luck.
+pub const GUEST_BASE: u64 = 0x1_0000_0000;
+
+#[cfg(target_endian = "big")]
+compile_error!("vnet-rx supports little-endian targets only: ring words are stored as they are");
+
+/// Why shared memory could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The region would have no byte, or more than an address can hold.
+    #[error("a shared memory region of {0} bytes cannot be made: give 1 to {max}", max = isize::MAX)]
+    Length(u64),
+    /// The kernel refused.
+    #[error("{what} of {len} bytes failed: {source}")]
+    System {
+        /// The step that failed.
+        what: &'static str,
+        /// Bytes asked for.
+        len: usize,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+}
+
+/// An access that is not wholly inside the region, or not aligned for its width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "guest address {addr:#x} + {len} bytes is not an aligned range inside {GUEST_BASE:#x}..{end:#x}"
+)]
+pub struct OutOfRange {
+    /// First guest address of the access.
+    pub addr: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The first guest address behind the region.
+    pub end: u64,
+}
+
+/// One region of memory that a device shares with the driver: a memfd, mapped once, sealed so that
+/// no peer can shrink it under us (fault F39).
+///
+/// Methods take guest addresses and refuse what lies outside. They are for devices and tests; the
+/// driver's own paths use windows that were checked beforehand.
+#[derive(Debug)]
+pub struct SharedMemory {
+    file: OwnedFd,
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is owned, stays where it is until drop, and every access to it is either
+// atomic or a raw copy whose exclusiveness the ring protocol provides.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above; no method hands out a reference into the mapping.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// Maps a new zeroed region of `len` bytes.
+    ///
+    /// # Errors
+    /// [`MemoryError`] when `len` is 0 or too large, or the kernel refuses.
+    pub fn new(len: usize) -> Result<Arc<Self>, MemoryError> {
+        if len == 0 || len > isize::MAX as usize {
+            return Err(MemoryError::Length(len as u64));
+        }
+        let failed =
+            |what| move |e: rustix::io::Errno| MemoryError::System { what, len, source: e.into() };
+        let file = memfd_create("vnet-rx", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(failed("memfd_create"))?;
+        ftruncate(&file, len as u64).map_err(failed("ftruncate"))?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .map_err(failed("sealing"))?;
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
+        let base = unsafe {
+            mmap(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::NORESERVE,
+                &file,
+                0,
+            )
+        }
+        .map_err(failed("mmap"))?;
+        let base = NonNull::new(base.cast()).ok_or(MemoryError::Length(len as u64))?;
+        Ok(Arc::new(Self { file, base, len }))
+    }
+
+    /// Bytes in the region.
+    #[allow(clippy::len_without_is_empty, reason = "a region is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The memfd behind the region, to hand to a device in another process.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// A second descriptor for the memfd, as a [`File`] that another crate can map.
+    ///
+    /// # Errors
+    /// The kernel's, when no descriptor is left.
+    pub fn try_clone_file(&self) -> std::io::Result<File> {
+        Ok(File::from(self.file.try_clone()?))
+    }
+
+    /// Where the region is mapped in this process.
+    ///
+    /// Using the pointer is `unsafe` in the plainest sense: bytes behind it change at any time, no
+    /// reference may be made to them, and it dangles once the last `Arc` of the region is gone.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// The offset of `addr` in the region, if `len` bytes from there are inside and aligned.
+    fn offset(&self, addr: u64, len: usize, align: usize) -> Result<usize, OutOfRange> {
+        let end = GUEST_BASE + self.len as u64;
+        let outside = OutOfRange { addr, len: len as u64, end };
+        let offset = addr.checked_sub(GUEST_BASE).ok_or(outside)?;
+        if offset % align as u64 != 0 || offset > self.len as u64 {
+            return Err(outside);
+        }
+        let offset = offset as usize;
+        if len > self.len - offset {
+            return Err(outside);
+        }
+        Ok(offset)
+    }
+
+    /// Whether `len` bytes at `addr` are inside the region.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when they are not.
+    pub fn check(&self, addr: u64, len: usize) -> Result<(), OutOfRange> {
+        self.offset(addr, len, 1).map(|_| ())
+    }
+
+    /// A checked view of `len` bytes at `addr`.
+    pub(crate) fn window(
+        self: &Arc<Self>,
+        addr: u64,
+        len: usize,
+        align: usize,
+    ) -> Result<Window, OutOfRange> {
+        let offset = self.offset(addr, len, align)?;
+        // SAFETY: `offset + len` is inside the mapping, as just checked.
+        let start = unsafe { self.base.add(offset) };
+        Ok(Window { start, len, memory: Arc::clone(self) })
+    }
+
+    /// Loads the 16-bit word at `addr` (aligned to 2) in one Acquire access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`], also for the other accessors below.
+    pub fn load16(&self, addr: u64) -> Result<u16, OutOfRange> {
+        let offset = self.offset(addr, 2, 2)?;
+        // SAFETY: inside the mapping and aligned, as checked.
+        Ok(unsafe { word16(self.base.add(offset)) }.load(Ordering::Acquire))
+    }
+
+    /// Stores the 16-bit word at `addr` (aligned to 2) in one Release access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn store16(&self, addr: u64, value: u16) -> Result<(), OutOfRange> {
+        let offset = self.offset(addr, 2, 2)?;
+        // SAFETY: inside the mapping and aligned, as checked.
+        unsafe { word16(self.base.add(offset)) }.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Loads the 32-bit word at `addr` (aligned to 4) in one Acquire access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn load32(&self, addr: u64) -> Result<u32, OutOfRange> {
+        let offset = self.offset(addr, 4, 4)?;
+        // SAFETY: inside the mapping and aligned, as checked.
+        Ok(unsafe { word32(self.base.add(offset)) }.load(Ordering::Acquire))
+    }
+
+    /// Stores the 32-bit word at `addr` (aligned to 4) in one Release access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn store32(&self, addr: u64, value: u32) -> Result<(), OutOfRange> {
+        let offset = self.offset(addr, 4, 4)?;
+        // SAFETY: inside the mapping and aligned, as checked.
+        unsafe { word32(self.base.add(offset)) }.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Loads the 64-bit word at `addr` (aligned to 8) in one Acquire access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn load64(&self, addr: u64) -> Result<u64, OutOfRange> {
+        let offset = self.offset(addr, 8, 8)?;
+        // SAFETY: inside the mapping and aligned, as checked; mapped for as long as `self`.
+        let word = unsafe { AtomicU64::from_ptr(self.base.add(offset).as_ptr().cast()) };
+        Ok(word.load(Ordering::Acquire))
+    }
+
+    /// Stores the 64-bit word at `addr` (aligned to 8) in one Release access.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn store64(&self, addr: u64, value: u64) -> Result<(), OutOfRange> {
+        let offset = self.offset(addr, 8, 8)?;
+        // SAFETY: inside the mapping and aligned, as checked; mapped for as long as `self`.
+        let word = unsafe { AtomicU64::from_ptr(self.base.add(offset).as_ptr().cast()) };
+        word.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Copies bytes at `addr` out into `bytes`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`]; nothing is copied then.
+    pub fn read(&self, addr: u64, bytes: &mut [u8]) -> Result<(), OutOfRange> {
+        let offset = self.offset(addr, bytes.len(), 1)?;
+        // SAFETY: the source is inside the mapping, as checked; the target is an exclusive borrow
+        // of private memory, so the two cannot overlap.
+        unsafe { copy(self.base.add(offset).as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Copies `bytes` to `addr`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`]; nothing is copied then.
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
+        let offset = self.offset(addr, bytes.len(), 1)?;
+        // SAFETY: the target is inside the mapping, as checked; the source is private memory.
+        unsafe { copy(bytes.as_ptr(), self.base.add(offset).as_ptr(), bytes.len()) };
+        Ok(())
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; windows hold an `Arc`, so none is left.
+        // Unmapping what is mapped does not fail.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// A checked part of a [`SharedMemory`], accessed by byte offset.
+///
+/// An offset outside the window is a bug of this crate, never a matter of what a device wrote, and
+/// panics.
+#[derive(Debug)]
+pub(crate) struct Window {
+    start: NonNull<u8>,
+    len: usize,
+    /// Keeps the mapping alive.
+    memory: Arc<SharedMemory>,
+}
+
+// SAFETY: see `SharedMemory`, which the window keeps alive and adds nothing to.
+unsafe impl Send for Window {}
+// SAFETY: as above.
+unsafe impl Sync for Window {}
+
+impl Window {
+    /// The pointer at `offset`, from which `len` bytes are inside the window.
+    #[inline]
+    fn at(&self, offset: usize, len: usize) -> NonNull<u8> {
+        assert!(offset <= self.len && len <= self.len - offset, "access outside a checked window");
+        // SAFETY: inside the window, as just asserted, and so inside the mapping.
+        unsafe { self.start.add(offset) }
+    }
+
+    /// Loads a ring word.
+    #[inline]
+    pub(crate) fn load_u16(&self, offset: usize, order: Ordering) -> u16 {
+        // SAFETY: `at` checked the range; windows of ring words start aligned, offsets are even.
+        unsafe { word16(self.at(offset, 2)) }.load(order)
+    }
+
+    /// Stores a ring word.
+    #[inline]
+    pub(crate) fn store_u16(&self, offset: usize, value: u16, order: Ordering) {
+        // SAFETY: `at` checked the range; windows of ring words start aligned, offsets are even.
+        unsafe { word16(self.at(offset, 2)) }.store(value, order);
+    }
+
+    /// Copies a plain value out.
+    #[inline]
+    pub(crate) fn read<T: FromBytes>(&self, offset: usize) -> T {
+        let from = self.at(offset, size_of::<T>());
+        // SAFETY: the range is inside the window; any bytes are a valid `T: FromBytes`.
+        unsafe { from.cast::<T>().read_unaligned() }
+    }
+
+    /// Copies a plain value in.
+    #[inline]
+    pub(crate) fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: T) {
+        let to = self.at(offset, size_of::<T>());
+        // SAFETY: the range is inside the window; `T: IntoBytes` has no padding to leak.
+        unsafe { to.cast::<T>().write_unaligned(value) };
+    }
+
+    /// Copies bytes out.
+    #[inline]
+    pub(crate) fn read_into(&self, offset: usize, bytes: &mut [u8]) {
+        // SAFETY: the source is inside the window, the target an exclusive borrow of private
+        // memory.
+        unsafe { copy(self.at(offset, bytes.len()).as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// Sets every byte to 0.
+    pub(crate) fn zero(&self) {
+        // SAFETY: exactly the window.
+        unsafe { ptr::write_bytes(self.start.as_ptr(), 0, self.len) };
+    }
+
+    /// A pointer to `len` bytes at `offset`, for those that export a view of a page.
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "only Python exports views"))]
+    pub(crate) fn pointer(&self, offset: usize, len: usize) -> *const u8 {
+        self.at(offset, len).as_ptr()
+    }
+
+    /// The region this window looks into.
+    pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
+        &self.memory
+    }
+}
+
+/// The 16-bit ring word at `at`.
+///
+/// # Safety
+/// `at` is aligned to 2 and inside a mapping that outlives the use of the result.
+#[inline]
+unsafe fn word16<'a>(at: NonNull<u8>) -> &'a AtomicU16 {
+    // SAFETY: promised by the caller; all accesses to ring words are atomic.
+    unsafe { AtomicU16::from_ptr(at.as_ptr().cast()) }
+}
+
+/// The 32-bit ring word at `at`.
+///
+/// # Safety
+/// As for [`word16`], aligned to 4.
+#[inline]
+unsafe fn word32<'a>(at: NonNull<u8>) -> &'a AtomicU32 {
+    // SAFETY: promised by the caller; all accesses to ring words are atomic.
+    unsafe { AtomicU32::from_ptr(at.as_ptr().cast()) }
+}
+
+/// One raw copy, the only way bulk bytes cross between shared and private memory.
+///
+/// # Safety
+/// Both ranges are valid for `len` bytes and do not overlap. Another process may write the shared
+/// one meanwhile: the copy then holds some mixture of bytes, which is all that is promised.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: promised by the caller.
+    unsafe { ptr::copy_nonoverlapping(from, to, len) };
+}

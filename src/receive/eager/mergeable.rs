@@ -1,0 +1,97 @@
+//! Mergeable, eager: one page per buffer, and an skb with a private head whose frag 0 it is.
+
+use super::RecvList;
+use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, Slot};
+use crate::receive::config::RxConfig;
+use crate::receive::policy::{Completions, Policy, Shape, Supply};
+use crate::receive::skb::{Packet, Skb};
+use crate::ring::{Head, Segment};
+use crate::virtio::VnetHeader;
+
+#[derive(Debug)]
+pub(crate) struct Mergeable {
+    shape: Shape,
+    recv: RecvList,
+}
+
+/// A posted buffer: the skb, and the page that is its frag 0.
+#[derive(Debug)]
+pub(crate) struct SkbAndPage {
+    skb: Slot<Skb>,
+    page: Page,
+}
+
+impl Policy for Mergeable {
+    type Buffer = SkbAndPage;
+
+    fn new(config: &RxConfig) -> Self {
+        let shape = Shape::new(config);
+        Self { shape, recv: RecvList::new(shape.ring_size) }
+    }
+
+    #[inline]
+    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<SkbAndPage> {
+        let skb = supply.skbs.alloc()?;
+        let Some(page) = supply.pool.get_a_page() else {
+            supply.skbs.free(skb);
+            return None;
+        };
+        segments.push(Segment { addr: supply.arena.address(&page), len: PAGE_SIZE as u32 });
+        Some(SkbAndPage { skb, page })
+    }
+
+    #[inline]
+    fn posted(&mut self, head: Head) {
+        self.recv.link(head);
+    }
+
+    #[inline]
+    fn header_page<'b>(&self, buffer: &'b SkbAndPage) -> Option<&'b Page> {
+        Some(&buffer.page)
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        supply: &mut Supply,
+        header: &VnetHeader,
+        completions: &mut Completions<'_, SkbAndPage>,
+    ) -> Option<Packet> {
+        let (head, SkbAndPage { mut skb, page }, len) = completions.next()?;
+        self.recv.unlink(head);
+        let (start, len) = (self.shape.header_len, len - self.shape.header_len);
+        let copied = supply.copy_head(&mut skb, &page, start, len);
+        if len > copied {
+            skb.push_frag(page, start + copied, len - copied);
+        } else {
+            let mut spent = PageChain::new();
+            spent.push(page, &supply.arena);
+            supply.give(spent);
+        }
+        let mut buffers = 1;
+        for (head, SkbAndPage { skb: spare, page }, len) in completions {
+            self.recv.unlink(head);
+            supply.skbs.free(spare);
+            skb.push_frag(page, 0, len);
+            buffers += 1;
+        }
+        skb.finish(header, buffers);
+        Some(Packet::new(skb))
+    }
+
+    fn discard(
+        &mut self,
+        supply: &mut Supply,
+        head: Head,
+        buffer: SkbAndPage,
+        chain: &mut PageChain,
+    ) {
+        self.recv.unlink(head);
+        supply.skbs.free(buffer.skb);
+        chain.push(buffer.page, &supply.arena);
+    }
+
+    fn pages(&self, _: &PageArena, buffer: &SkbAndPage) -> Vec<u32> {
+        vec![buffer.page.index()]
+    }
+}

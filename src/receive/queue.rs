@@ -1,0 +1,550 @@
+//! The receive queue: one drain loop for every mode and strategy (RECEIVE.md, sections 4, 5, 8).
+//!
+//! ```text
+//!   poll ─► disarm ─► refresh ─► packet, packet, ... ─► refill? ─► arm ─► recheck ─┐
+//!                        ▲                                                         │ more
+//!                        └─────────────────────── disarm ◄─────────────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::config::{IncompleteLimit, RxConfig};
+use super::fault::DeviceFault;
+use super::interleave::Point;
+use super::policy::{Completions, Policy, Supply};
+use super::skb::Packet;
+use super::stats::Stats;
+use super::verdict::{Count, Rules};
+use crate::memory::{PageArena, PageChain, RingArea};
+use crate::ring::split::{LayoutError, SplitDriver};
+use crate::ring::{Completion, EventFd, Segment};
+use crate::virtio::{Mode, VnetHeader};
+
+/// Why a queue refuses to do something. It has done nothing then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RxError {
+    /// The ring cannot be trusted since this fault was met.
+    #[error("the queue is broken ({0}): reset() it to go on")]
+    Broken(DeviceFault),
+    /// The device was stopped.
+    #[error("the queue is stopped: reset() it to go on")]
+    Stopped,
+    /// The queue was closed.
+    #[error("the queue is closed")]
+    Closed,
+    /// A poll for no packet.
+    #[error("budget 0 is not possible: choose at least 1")]
+    ZeroBudget,
+    /// Buffers can be detached only after the device was stopped.
+    #[error("the queue is running: stop() it before detaching its buffers")]
+    Running,
+}
+
+/// What one poll came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Packets received, good or bad: at most the budget.
+    pub received: usize,
+    /// Packets delivered.
+    pub delivered: usize,
+    /// The fault that broke the queue in this poll.
+    pub broken: Option<DeviceFault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    Stopped,
+    Broken(DeviceFault),
+    Closed,
+}
+
+/// A packet whose later buffers have not completed yet. What was read of it is never read again.
+#[derive(Debug)]
+struct Waiting {
+    first: Completion,
+    header: VnetHeader,
+    buffers: u16,
+    /// Completions there were when it was last looked at.
+    completed: u16,
+    /// Polls in a row that found it no further, and the last of them.
+    polls: u32,
+    last_poll: u64,
+    since: Instant,
+}
+
+/// What became of one look at the ring.
+enum Step {
+    /// Nothing (more) to do for now.
+    Idle,
+    /// One packet was received, good or bad.
+    Packet,
+    /// The ring cannot be trusted.
+    Break(DeviceFault),
+}
+
+/// A receive queue of one mode and strategy.
+#[derive(Debug)]
+pub(crate) struct Queue<P: Policy> {
+    ring: SplitDriver<P::Buffer>,
+    policy: P,
+    supply: Supply,
+    rules: Rules,
+    /// Descriptors that one buffer takes.
+    descriptors: u16,
+    /// Buffers without which the largest packet could not come (L16).
+    need: u16,
+    incomplete: IncompleteLimit,
+    state: State,
+    waiting: Option<Waiting>,
+    refill_needed: bool,
+    max: u16,
+    stats: Stats,
+    kick: Option<Arc<EventFd>>,
+    /// What `watchdog` last saw.
+    last_position: Option<(u16, u16)>,
+    /// Room for one buffer's segments and one packet's completions, kept to save allocations.
+    segments: Vec<Segment>,
+    completions: Vec<Completion>,
+    /// Keeps the ring's memory.
+    area: RingArea,
+}
+
+impl<P: Policy> Queue<P> {
+    /// The configuration has been validated.
+    pub(super) fn new(config: &RxConfig, area: RingArea) -> Result<Self, LayoutError> {
+        let arena = Arc::clone(area.arena());
+        let event_idx = config.features.contains(crate::virtio::Features::EVENT_IDX);
+        let ring = SplitDriver::new(arena.memory(), area.layout(), event_idx, config.first_index)?;
+        let need = if config.mode() == Mode::Mergeable { config.max_frags + 1 } else { 1 };
+        Ok(Self {
+            ring,
+            policy: P::new(config),
+            supply: Supply::new(arena, config.max_frags),
+            rules: Rules::new(config),
+            descriptors: config.descriptors_per_buffer() as u16,
+            need,
+            incomplete: config.incomplete,
+            state: State::Running,
+            waiting: None,
+            refill_needed: false,
+            max: 0,
+            stats: Stats::default(),
+            kick: None,
+            last_position: None,
+            segments: Vec::with_capacity(config.descriptors_per_buffer()),
+            completions: Vec::with_capacity(usize::from(config.max_frags) + 1),
+            area,
+        })
+    }
+
+    fn ready(&self) -> Result<(), RxError> {
+        match self.state {
+            State::Running => Ok(()),
+            State::Stopped => Err(RxError::Stopped),
+            State::Broken(fault) => Err(RxError::Broken(fault)),
+            State::Closed => Err(RxError::Closed),
+        }
+    }
+
+    /// See [`RxQueue::poll_with`](super::RxQueue::poll_with).
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        budget: usize,
+        packets: &mut Vec<Packet>,
+        mut hook: impl FnMut(Point),
+    ) -> Result<Polled, RxError> {
+        self.ready()?;
+        if budget == 0 {
+            return Err(RxError::ZeroBudget);
+        }
+        self.stats.polls += 1;
+        self.ring.disarm();
+        let before = packets.len();
+        let (received, broken) = match self.drain(budget, packets, &mut hook) {
+            Ok(received) => (received, None),
+            Err((received, fault)) => {
+                self.break_with(fault);
+                (received, Some(fault))
+            }
+        };
+        Ok(Polled { received, delivered: packets.len() - before, broken })
+    }
+
+    /// The loop. Every pass but the first has seen a completion that the one before had not, and at
+    /// most `budget` packets and one ring of buffers for an unfinished one are read, so a poll's
+    /// work is bounded whatever the device does.
+    #[inline]
+    fn drain(
+        &mut self,
+        budget: usize,
+        packets: &mut Vec<Packet>,
+        hook: &mut impl FnMut(Point),
+    ) -> Result<usize, (usize, DeviceFault)> {
+        let mut received = 0;
+        loop {
+            self.ring.refresh().map_err(|fault| (received, fault.into()))?;
+            hook(Point::UsedIdxRead);
+            while received < budget {
+                match self.step(packets, hook) {
+                    Step::Packet => received += 1,
+                    Step::Idle => break,
+                    Step::Break(fault) => return Err((received, fault)),
+                }
+            }
+            if self.refill_needed || self.ring.outstanding() < (self.max / 2).max(self.need) {
+                self.fill();
+            }
+            if received >= budget {
+                return Ok(received);
+            }
+            hook(Point::BeforeRearm);
+            self.ring.arm();
+            hook(Point::AfterRearm);
+            if !self.ring.recheck() {
+                return Ok(received);
+            }
+            self.ring.disarm();
+        }
+    }
+
+    /// Looks at the next packet: judges first, acts second.
+    #[inline]
+    fn step(&mut self, packets: &mut Vec<Packet>, hook: &mut impl FnMut(Point)) -> Step {
+        let pending = self.ring.pending();
+        if pending == 0 {
+            return Step::Idle;
+        }
+        let (first, header, buffers) = match self.waiting.take() {
+            Some(waiting) => match self.wait_on(waiting, pending) {
+                Ok(packet) => packet,
+                Err(step) => return step,
+            },
+            None => {
+                let first = match self.ring.claim(0) {
+                    Ok(first) => first,
+                    Err(fault) => return Step::Break(fault.into()),
+                };
+                self.completions.clear();
+                self.completions.push(first);
+                if first.len < self.rules.header_len {
+                    // The header was not written, so it names no number of buffers.
+                    return self.discard(DeviceFault::ShortPacket);
+                }
+                let header = self.read_header(first);
+                hook(Point::HeaderCopied);
+                match self.rules.count(&header, pending, self.ring.outstanding()) {
+                    Count::Complete(n) => (first, header, n),
+                    Count::Drop(fault) => return self.discard(fault),
+                    Count::Break(fault) => return Step::Break(fault),
+                    Count::Wait(buffers) => return self.start_waiting(first, header, buffers),
+                }
+            }
+        };
+        self.completions.clear();
+        self.completions.push(first);
+        for k in 1..buffers {
+            match self.ring.claim(k) {
+                Ok(later) => self.completions.push(later),
+                Err(fault) => return Step::Break(fault.into()),
+            }
+        }
+        let lens = self.completions.iter().map(|completion| completion.len);
+        match self.rules.judge(&header, lens) {
+            Ok(accepted) => self.deliver(&header, accepted.len, accepted.partial, packets),
+            Err(fault) => self.discard(fault),
+        }
+    }
+
+    /// The one private copy of a packet's header.
+    #[inline]
+    fn read_header(&self, first: Completion) -> VnetHeader {
+        let page = self.ring.token(first.head).and_then(|b| self.policy.header_page(b));
+        let bytes = page.map(|page| self.supply.arena.read_header(page));
+        VnetHeader::from_array(bytes.unwrap_or_default())
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        header: &VnetHeader,
+        len: usize,
+        partial: u64,
+        packets: &mut Vec<Packet>,
+    ) -> Step {
+        let mut completions = Completions::new(&mut self.ring, &self.completions);
+        match self.policy.deliver(&mut self.supply, header, &mut completions) {
+            Some(packet) => {
+                self.stats.rx_packets += 1;
+                self.stats.rx_bytes += len as u64;
+                if partial > 0 {
+                    self.stats.faults.add(DeviceFault::PartialBuffer, partial);
+                }
+                packets.push(packet);
+            }
+            None => {
+                // R10: not the device's fault.
+                self.recycle();
+                self.stats.rx_dropped += 1;
+            }
+        }
+        Step::Packet
+    }
+
+    /// DROP: the ring is in step, the packet is bad.
+    #[cold]
+    fn discard(&mut self, fault: DeviceFault) -> Step {
+        self.recycle();
+        self.stats.faults.add(fault, 1);
+        if fault.is_frame_error() {
+            self.stats.rx_frame_errors += 1;
+        } else {
+            self.stats.rx_length_errors += 1;
+        }
+        Step::Packet
+    }
+
+    /// Consumes all of a packet's buffers: their pages go to the pool as one chain (L1).
+    fn recycle(&mut self) {
+        let mut chain = PageChain::new();
+        for (head, buffer, _) in Completions::new(&mut self.ring, &self.completions) {
+            self.policy.discard(&mut self.supply, head, buffer, &mut chain);
+        }
+        self.supply.give(chain);
+    }
+
+    /// WAIT (R7): consumes nothing, and remembers what was read.
+    fn start_waiting(&mut self, first: Completion, header: VnetHeader, buffers: u16) -> Step {
+        self.unfinished(Waiting {
+            first,
+            header,
+            buffers,
+            completed: self.ring.pending(),
+            polls: 1,
+            last_poll: self.stats.polls,
+            since: Instant::now(),
+        })
+    }
+
+    /// Looks at a waiting packet again: the packet once it is complete, else what to do instead.
+    fn wait_on(
+        &mut self,
+        mut waiting: Waiting,
+        pending: u16,
+    ) -> Result<(Completion, VnetHeader, u16), Step> {
+        if pending >= waiting.buffers {
+            return Ok((waiting.first, waiting.header, waiting.buffers));
+        }
+        if pending > waiting.completed {
+            waiting.completed = pending;
+            waiting.polls = 1;
+            waiting.since = Instant::now();
+        } else if waiting.last_poll != self.stats.polls {
+            waiting.polls += 1;
+        }
+        waiting.last_poll = self.stats.polls;
+        Err(self.unfinished(waiting))
+    }
+
+    /// Goes on waiting, unless it has taken too long.
+    fn unfinished(&mut self, waiting: Waiting) -> Step {
+        let over = match self.incomplete {
+            IncompleteLimit::Polls(most) => waiting.polls >= most,
+            IncompleteLimit::Time(most) => waiting.since.elapsed() >= most,
+        };
+        if over {
+            return Step::Break(DeviceFault::IncompletePacket);
+        }
+        self.waiting = Some(waiting);
+        Step::Idle
+    }
+
+    /// BREAK: all outstanding buffers stay where they are until `reset`.
+    #[cold]
+    fn break_with(&mut self, fault: DeviceFault) {
+        self.stats.faults.add(fault, 1);
+        self.state = State::Broken(fault);
+        self.waiting = None;
+    }
+
+    /// See [`RxQueue::disconnect`](super::RxQueue::disconnect).
+    pub(super) fn disconnect(&mut self) -> Result<(), RxError> {
+        self.ready()?;
+        self.break_with(DeviceFault::Disconnected);
+        Ok(())
+    }
+
+    /// See [`RxQueue::refill`](super::RxQueue::refill).
+    pub(super) fn refill(&mut self) -> Result<usize, RxError> {
+        self.ready()?;
+        Ok(self.fill())
+    }
+
+    /// Posts buffers until the ring is full, which is success (S3, S6), or memory runs out.
+    #[inline]
+    fn fill(&mut self) -> usize {
+        let mut posted = 0;
+        self.refill_needed = false;
+        while self.ring.free() >= self.descriptors {
+            self.segments.clear();
+            let Some(buffer) = self.policy.make(&mut self.supply, &mut self.segments) else {
+                self.refill_needed = true;
+                break;
+            };
+            match self.ring.add(&self.segments, buffer) {
+                Ok(head) => self.policy.posted(head),
+                Err(refused) => {
+                    debug_assert!(false, "room was checked: {refused:?}");
+                    break;
+                }
+            }
+            posted += 1;
+        }
+        self.stats.buffers_posted += posted as u64;
+        self.max = self.max.max(self.ring.outstanding());
+        if self.ring.publish() {
+            self.send_kick();
+        }
+        posted
+    }
+
+    fn send_kick(&mut self) {
+        self.stats.kicks += 1;
+        if let Some(line) = &self.kick {
+            line.signal();
+        }
+    }
+
+    /// See [`RxQueue::watchdog`](super::RxQueue::watchdog).
+    pub(super) fn watchdog(&mut self) -> bool {
+        if self.state != State::Running {
+            return false;
+        }
+        let position = self.ring.position();
+        let stuck = self.last_position == Some(position) && self.ring.outstanding() > 0;
+        self.last_position = Some(position);
+        if stuck {
+            self.send_kick();
+        }
+        stuck
+    }
+
+    /// See [`RxQueue::stop`](super::RxQueue::stop).
+    pub(super) fn stop(&mut self) -> Result<(), RxError> {
+        if self.state == State::Closed {
+            return Err(RxError::Closed);
+        }
+        self.ring.stop();
+        self.waiting = None;
+        self.state = State::Stopped;
+        Ok(())
+    }
+
+    /// See [`RxQueue::detach_unused_buf`](super::RxQueue::detach_unused_buf).
+    pub(super) fn detach_unused_buf(&mut self) -> Result<Option<u16>, RxError> {
+        if self.state == State::Closed {
+            return Err(RxError::Closed);
+        }
+        let Some((head, buffer)) = self.ring.detach_unused_buf().map_err(|_| RxError::Running)?
+        else {
+            return Ok(None);
+        };
+        let mut chain = PageChain::new();
+        self.policy.discard(&mut self.supply, head, buffer, &mut chain);
+        self.supply.give(chain);
+        Ok(Some(head.id()))
+    }
+
+    fn detach_all(&mut self) -> Result<(), RxError> {
+        self.stop()?;
+        while self.detach_unused_buf()?.is_some() {}
+        Ok(())
+    }
+
+    /// See [`RxQueue::reset`](super::RxQueue::reset).
+    pub(super) fn reset(&mut self) -> Result<(), RxError> {
+        self.detach_all()?;
+        self.ring.restart().map_err(|_| RxError::Running)?;
+        self.max = 0;
+        self.refill_needed = false;
+        self.last_position = None;
+        self.state = State::Running;
+        Ok(())
+    }
+
+    /// See [`RxQueue::close`](super::RxQueue::close).
+    pub(super) fn close(&mut self) {
+        if self.detach_all().is_ok() {
+            self.supply.pool.drain();
+            self.supply.skbs.close();
+            self.state = State::Closed;
+        }
+    }
+
+    /// The counters, those of the parts included.
+    pub(super) fn stats(&self) -> Stats {
+        let Supply { arena, pool, skbs, bytes_copied } = &self.supply;
+        Stats {
+            skb_allocs: skbs.allocs(),
+            skb_frees: skbs.frees(),
+            page_allocs: arena.page_allocs(),
+            page_frees: arena.page_frees(),
+            pool_gets: pool.gets(),
+            pool_gives: pool.gives(),
+            bytes_copied: *bytes_copied,
+            ..self.stats
+        }
+    }
+
+    pub(super) fn broken(&self) -> Option<DeviceFault> {
+        match self.state {
+            State::Broken(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    pub(super) fn refill_needed(&self) -> bool {
+        self.refill_needed
+    }
+
+    pub(super) fn max(&self) -> u16 {
+        self.max
+    }
+
+    pub(super) fn ring(&self) -> &SplitDriver<P::Buffer> {
+        &self.ring
+    }
+
+    pub(super) fn arena(&self) -> &Arc<PageArena> {
+        self.area.arena()
+    }
+
+    pub(super) fn supply(&self) -> &Supply {
+        &self.supply
+    }
+
+    pub(super) fn set_kick(&mut self, line: Option<Arc<EventFd>>) {
+        self.kick = line;
+    }
+
+    /// The outstanding buffers by id, lowest first, each with its pages' numbers.
+    pub(super) fn posted(&self) -> Vec<(u16, Vec<u32>)> {
+        let arena = &self.supply.arena;
+        let pages = |(head, buffer): (crate::ring::Head, &P::Buffer)| {
+            (head.id(), self.policy.pages(arena, buffer))
+        };
+        self.ring.posted().map(pages).collect()
+    }
+}
+
+impl<P: Policy> Drop for Queue<P> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

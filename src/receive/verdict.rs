@@ -1,0 +1,183 @@
+//! What becomes of a completion: rules R1 to R9 and the metadata checks of section 7, as pure
+//! functions of used lengths, one private copy of the header, and what was negotiated.
+//!
+//! Judging comes in two steps, because the ids of a packet's later buffers are read and checked
+//! only once all of them have completed:
+//!
+//! ```text
+//!   len of the first buffer ─┐
+//!   private header copy     ─┼─► Rules::count ─► Buffers(n) | Wait(n) | Drop | Break
+//!   completed, outstanding  ─┘        │ all n ids claimed
+//!                                     ▼
+//!                          Rules::judge(header, n lengths) ─► Deliver | Drop
+//! ```
+
+use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN, RxConfig};
+use super::fault::DeviceFault;
+use crate::memory::PAGE_SIZE;
+use crate::virtio::{Dialect, Features, GsoType, HEADER_LEN_LEGACY, HeaderFlags, Mode, VnetHeader};
+
+/// Bytes of an Ethernet header: the shortest packet there can be.
+const ETH_HLEN: u64 = 14;
+
+/// How many buffers the next packet takes, as far as its first one tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// So many, and all have completed.
+    Complete(u16),
+    /// So many, and not all have completed (R7).
+    Wait(u16),
+    /// The packet is bad and takes this one buffer.
+    Drop(DeviceFault),
+    /// The ring cannot be trusted (R8).
+    Break(DeviceFault),
+}
+
+/// What a packet that passed every rule amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Packet bytes, without the virtio-net header.
+    pub len: usize,
+    /// Buffers that are not full though not the last.
+    pub partial: u64,
+}
+
+/// The rules under one configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    features: Features,
+    mode: Mode,
+    /// h, bytes of the virtio-net header.
+    pub header_len: u32,
+    /// The most that a device may say it wrote into one buffer.
+    room: u32,
+    max_frags: u16,
+}
+
+impl Rules {
+    pub(crate) fn new(config: &RxConfig) -> Self {
+        let header_len = config.features.header_len() as u32;
+        let page = PAGE_SIZE as u32;
+        let room = match config.mode() {
+            Mode::Small => header_len + MAX_PACKET_LEN as u32,
+            Mode::Mergeable => page,
+            Mode::Big => u32::from(config.max_frags) * page - padding(config),
+        };
+        Self {
+            features: config.features,
+            mode: config.mode(),
+            header_len,
+            room,
+            max_frags: config.max_frags,
+        }
+    }
+
+    /// Step one: how many buffers. `header` is none of the device's bytes if `len < h`: the header
+    /// was not written then, and one buffer is dropped (R1).
+    ///
+    /// `completed` and `outstanding` both include the first buffer.
+    #[inline]
+    pub(crate) fn count(&self, header: &VnetHeader, completed: u16, outstanding: u16) -> Count {
+        if self.mode != Mode::Mergeable {
+            return Count::Complete(1); // R9
+        }
+        match header.num_buffers {
+            0 => Count::Drop(DeviceFault::ZeroBuffers), // R4
+            n if n > outstanding => Count::Break(DeviceFault::BufferCount), // R8
+            n if n > completed => Count::Wait(n),       // R7
+            n => Count::Complete(n),
+        }
+    }
+
+    /// Step two: all used lengths of the packet, first buffer first, are known.
+    ///
+    /// R1, R2, R3, R5, R6 and section 7, in this order, each over the whole packet; the first that
+    /// fails names the fault.
+    #[inline]
+    pub(crate) fn judge<L>(&self, header: &VnetHeader, lens: L) -> Result<Accepted, DeviceFault>
+    where
+        L: ExactSizeIterator<Item = u32> + Clone,
+    {
+        let (h, room, n) = (self.header_len, self.room, lens.len());
+        let total: u64 = lens.clone().map(u64::from).sum();
+        let (mut overrun, mut empty, mut partial) = (false, false, 0);
+        let mut first = 0;
+        for (i, len) in lens.enumerate() {
+            if i == 0 {
+                first = len;
+            } else {
+                empty |= len == 0;
+            }
+            overrun |= len > room;
+            partial += u64::from(len < room && i + 1 < n);
+        }
+        if total < u64::from(h) + ETH_HLEN || first < h {
+            return Err(DeviceFault::ShortPacket); // R1, S-L3: h is the header's true length
+        }
+        if overrun {
+            return Err(DeviceFault::LengthOverrun); // R2, R3
+        }
+        if self.mode == Mode::Mergeable {
+            let first_frag = usize::from(first - h > GOOD_COPY_LEN as u32);
+            if n - 1 + first_frag > usize::from(self.max_frags) {
+                return Err(DeviceFault::TooManyFrags); // R5
+            }
+            if empty {
+                return Err(DeviceFault::EmptyBuffer); // R6
+            }
+        }
+        // No more than max_frags + 1 pages by now, so it fits.
+        let len = (total - u64::from(h)) as u32;
+        self.metadata(header, len)?;
+        Ok(Accepted { len: len as usize, partial })
+    }
+
+    /// Section 7: checksum and segmentation metadata, against the length and what was negotiated.
+    #[inline]
+    fn metadata(&self, header: &VnetHeader, len: u32) -> Result<(), DeviceFault> {
+        let needs_csum = header.flags & HeaderFlags::NEEDS_CSUM != 0;
+        if needs_csum {
+            if !self.features.contains(Features::GUEST_CSUM) {
+                return Err(DeviceFault::NotNegotiated); // step 1
+            }
+            // In u32, so that it cannot wrap; against the whole packet (L15).
+            if u32::from(header.csum_start) + u32::from(header.csum_offset) + 2 > len {
+                return Err(DeviceFault::BadChecksum); // step 1
+            }
+        }
+        if header.gso_type == GsoType::NONE {
+            return Ok(());
+        }
+        let needed = match header.gso_type & !GsoType::ECN {
+            GsoType::TCPV4 => Features::GUEST_TSO4,
+            GsoType::TCPV6 => Features::GUEST_TSO6,
+            GsoType::UDP => Features::GUEST_UFO,
+            GsoType::UDP_L4 => Features::GUEST_USO4 | Features::GUEST_USO6,
+            _ => return Err(DeviceFault::BadGso), // step 2, bare ECN included
+        };
+        let ecn = header.gso_type & GsoType::ECN != 0;
+        if !self.features.intersects(needed)
+            || (ecn && !self.features.contains(Features::GUEST_ECN))
+        {
+            return Err(DeviceFault::NotNegotiated); // step 3
+        }
+        if !needs_csum || header.gso_size == 0 {
+            return Err(DeviceFault::BadGso); // step 4
+        }
+        Ok(())
+    }
+}
+
+/// Bytes between a big buffer's header and its data that no packet uses.
+fn padding(config: &RxConfig) -> u32 {
+    (data_offset(config.dialect()) - config.features.header_len()) as u32
+}
+
+/// Where the data of a small or big buffer starts in its first page: behind the header, in the
+/// legacy dialect padded to 16 so that the data is aligned.
+pub(crate) fn data_offset(dialect: Dialect) -> usize {
+    match dialect {
+        Dialect::Legacy => HEADER_LEN_LEGACY + 6,
+        Dialect::Modern => crate::virtio::HEADER_LEN_MERGEABLE,
+    }
+}

@@ -1,0 +1,252 @@
+//! The device half of a split ring: serves anybody's ring, given where it lies.
+//!
+//! A device trusts its driver no more than the driver trusts it: ids, addresses and chains are
+//! checked, and following a chain takes at most as many steps as the ring has descriptors.
+
+use std::sync::Arc;
+
+use super::{Areas, LayoutError};
+use crate::memory::{OutOfRange, SharedMemory};
+use crate::ring::{Segment, need_event};
+use crate::sync::{Ordering, fence};
+use crate::virtio::{
+    AVAIL_F_NO_INTERRUPT, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, SplitLayout,
+    USED_F_NO_NOTIFY, UsedElement,
+};
+
+/// What a device can find wrong with a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverFault {
+    /// `avail.idx` is further ahead than the ring is large.
+    #[error("avail.idx is {ahead} entries ahead on a ring of {size}")]
+    IndexJump {
+        /// Entries between the device's position and `avail.idx`.
+        ahead: u16,
+        /// Ring size.
+        size: u16,
+    },
+    /// An avail entry or a `next` field names no descriptor.
+    #[error("descriptor id {id} on a ring of {size}")]
+    BadDescriptor {
+        /// The id.
+        id: u16,
+        /// Ring size.
+        size: u16,
+    },
+    /// A chain has more descriptors than the ring, so it is a loop.
+    #[error("a descriptor chain loops")]
+    Loop,
+    /// A descriptor that the device may not write, or an indirect one, in a receive buffer.
+    #[error("descriptor flags {0:#x}: a receive buffer is device-writable and not indirect")]
+    Flags(u16),
+    /// A buffer outside the shared memory.
+    #[error("a buffer outside the memory: {0}")]
+    OutOfRange(#[from] OutOfRange),
+}
+
+/// A posted buffer, as the device half read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// The id to complete it with.
+    pub head: u16,
+    /// Its parts, in order; all device-writable and inside the memory.
+    pub segments: Vec<Segment>,
+}
+
+impl Chain {
+    /// Bytes that it has room for.
+    pub fn capacity(&self) -> usize {
+        self.segments.iter().map(|segment| segment.len as usize).sum()
+    }
+}
+
+/// The device half of a split ring (RECEIVE.md, section 6; the standard, 2.7).
+#[derive(Debug)]
+pub struct SplitDevice {
+    areas: Areas,
+    memory: Arc<SharedMemory>,
+    event_idx: bool,
+    /// Index of the next avail entry to take.
+    next_avail: u16,
+    /// Index of the next used entry to write.
+    next_used: u16,
+    /// `used.idx` as the driver was last told.
+    published: u16,
+}
+
+impl SplitDevice {
+    /// A device half for the ring at `layout`. It goes on from the `used.idx` it finds there, as
+    /// real devices do, so a ring must be zeroed or resumed before it is handed over.
+    ///
+    /// # Errors
+    /// [`LayoutError`] when the ring cannot lie there.
+    pub fn new(
+        memory: &Arc<SharedMemory>,
+        layout: SplitLayout,
+        event_idx: bool,
+    ) -> Result<Self, LayoutError> {
+        let areas = Areas::new(memory, layout)?;
+        let first = areas.used_idx(Ordering::Acquire);
+        Ok(Self {
+            areas,
+            memory: Arc::clone(memory),
+            event_idx,
+            next_avail: first,
+            next_used: first,
+            published: first,
+        })
+    }
+
+    /// Number of descriptors.
+    pub fn size(&self) -> u16 {
+        self.areas.size
+    }
+
+    /// The memory that the ring and its buffers lie in.
+    pub fn memory(&self) -> &Arc<SharedMemory> {
+        &self.memory
+    }
+
+    /// How many buffers are posted and not taken yet.
+    ///
+    /// # Errors
+    /// [`DriverFault::IndexJump`].
+    #[inline]
+    pub fn available(&self) -> Result<u16, DriverFault> {
+        // Acquire: the avail entries and descriptors behind the index were written before it.
+        let ahead = self.areas.avail_idx(Ordering::Acquire).wrapping_sub(self.next_avail);
+        let size = self.areas.size;
+        if ahead > size { Err(DriverFault::IndexJump { ahead, size }) } else { Ok(ahead) }
+    }
+
+    /// Reads the `k`-th available buffer into `chain` without taking it. `k` must be below
+    /// [`available`](Self::available); a stale entry is read otherwise.
+    ///
+    /// # Errors
+    /// [`DriverFault`] when the chain is malformed.
+    #[inline]
+    pub fn peek(&self, k: u16, chain: &mut Chain) -> Result<(), DriverFault> {
+        let size = self.areas.size;
+        chain.head = self.areas.avail_entry(self.next_avail.wrapping_add(k));
+        chain.segments.clear();
+        let mut id = chain.head;
+        loop {
+            if id >= size {
+                return Err(DriverFault::BadDescriptor { id, size });
+            }
+            if chain.segments.len() == usize::from(size) {
+                return Err(DriverFault::Loop);
+            }
+            let desc = self.areas.read_desc(id);
+            let flags = desc.flags.get();
+            if flags & DESC_F_WRITE == 0 || flags & DESC_F_INDIRECT != 0 {
+                return Err(DriverFault::Flags(flags));
+            }
+            let segment = Segment { addr: desc.addr.get(), len: desc.len.get() };
+            self.memory.check(segment.addr, segment.len as usize)?;
+            chain.segments.push(segment);
+            if flags & DESC_F_NEXT == 0 {
+                return Ok(());
+            }
+            id = desc.next.get();
+        }
+    }
+
+    /// Takes the next `n` available buffers; they are the device's until it completes them.
+    #[inline]
+    pub fn take(&mut self, n: u16) {
+        self.next_avail = self.next_avail.wrapping_add(n);
+    }
+
+    /// Gives the last `n` taken buffers back untouched.
+    pub fn untake(&mut self, n: u16) {
+        self.next_avail = self.next_avail.wrapping_sub(n);
+    }
+
+    /// Writes a used entry, which the driver sees after the next [`publish`](Self::publish). An
+    /// honest device passes the head of a chain it took and the bytes it wrote; nothing is checked
+    /// here.
+    #[inline]
+    pub fn push_used(&mut self, id: u32, len: u32) {
+        self.areas.set_used_entry(self.next_used, UsedElement { id: id.into(), len: len.into() });
+        self.next_used = self.next_used.wrapping_add(1);
+    }
+
+    /// Makes the used entries written so far visible and says whether the driver wants to be
+    /// notified. With nothing new, does nothing and says no.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        let (old, new) = (self.published, self.next_used);
+        if old == new {
+            return false;
+        }
+        self.published = new;
+        // Release: the used entries and the packet bytes come before the index that announces them.
+        self.areas.set_used_idx(new, Ordering::Release);
+        // The mirror of the driver's kick: our store, then a load of what the driver asked for.
+        fence(Ordering::SeqCst);
+        if self.event_idx {
+            need_event(self.areas.used_event(), new, old)
+        } else {
+            self.areas.avail_flags() & AVAIL_F_NO_INTERRUPT == 0
+        }
+    }
+
+    /// Index of the next used entry, and of the next avail entry to take.
+    pub fn position(&self) -> (u16, u16) {
+        (self.next_used, self.next_avail)
+    }
+
+    /// Asks the driver for a kick when it posts more than the `seen` buffers that are known to be
+    /// available. Returns whether it has done so already: then no kick may come.
+    ///
+    /// # Errors
+    /// [`DriverFault::IndexJump`].
+    pub fn arm(&mut self, seen: u16) -> Result<bool, DriverFault> {
+        if self.event_idx {
+            self.areas.set_avail_event(self.next_avail.wrapping_add(seen));
+        } else {
+            self.areas.set_used_flags(0);
+        }
+        // Our store, then a load of `avail.idx`: without a full fence both sides may go to sleep.
+        fence(Ordering::SeqCst);
+        Ok(self.available()? > seen)
+    }
+
+    /// Asks the driver for no kicks. With EVENT_IDX nothing is written: an index that has been
+    /// passed does not ask again.
+    pub fn disarm(&mut self) {
+        if !self.event_idx {
+            self.areas.set_used_flags(USED_F_NO_NOTIFY);
+        }
+    }
+
+    /// Writes `bytes` into the chain, `at` bytes behind its start; returns how many found room.
+    ///
+    /// # Errors
+    /// [`DriverFault::OutOfRange`] when the chain is not inside the memory.
+    #[inline]
+    pub fn write(
+        &self,
+        chain: &Chain,
+        mut at: usize,
+        mut bytes: &[u8],
+    ) -> Result<usize, DriverFault> {
+        let all = bytes.len();
+        for segment in &chain.segments {
+            let len = segment.len as usize;
+            if at >= len {
+                at -= len;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(len - at));
+            self.memory.write(segment.addr.wrapping_add(at as u64), now)?;
+            bytes = later;
+            at = 0;
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        Ok(all - bytes.len())
+    }
+}

@@ -1,0 +1,310 @@
+//! The driver half of a split ring.
+//!
+//! Device-visible memory is write-only here, except `used.idx`, `used.flags`, the used entries and
+//! `avail_event`. Everything else that the driver needs it keeps privately in the shadow, so a
+//! device that scribbles over descriptors or the avail ring confuses only itself (faults F20, F21;
+//! defect L9).
+
+use std::sync::Arc;
+
+use super::shadow::Shadow;
+use super::{Areas, LayoutError};
+use crate::memory::SharedMemory;
+use crate::ring::{AddError, Completion, Head, RingFault, RingRunning, Segment, need_event};
+use crate::sync::{Ordering, fence};
+use crate::virtio::{
+    AVAIL_F_NO_INTERRUPT, DESC_F_NEXT, DESC_F_WRITE, Descriptor, SplitLayout, USED_F_NO_NOTIFY,
+};
+
+/// The driver half of a split ring whose buffers carry tokens of type `T` (RECEIVE.md, section 6).
+///
+/// A token goes in with [`add`](Self::add) and comes back from exactly one of
+/// [`take`](Self::take) and [`detach_unused_buf`](Self::detach_unused_buf).
+#[derive(Debug)]
+pub struct SplitDriver<T> {
+    areas: Areas,
+    layout: SplitLayout,
+    shadow: Shadow<T>,
+    event_idx: bool,
+    /// Index of the next avail entry to write.
+    next_avail: u16,
+    /// `avail.idx` as the device was last told.
+    published: u16,
+    /// `used.idx` as last accepted.
+    last_seen: u16,
+    /// Index of the next used entry to take.
+    last_used: u16,
+    /// What `recheck` saw, to be used by the next `refresh`.
+    rechecked: Option<u16>,
+    /// Without EVENT_IDX: whether `avail.flags` asks for interrupts.
+    armed: bool,
+    stopped: bool,
+    /// No chain with a lower head is outstanding; used once the ring is stopped.
+    detached_below: u16,
+}
+
+impl<T> SplitDriver<T> {
+    /// Takes over the ring at `layout`, zeroes it and sets its indices to `first_index`. A fresh
+    /// ring is armed.
+    ///
+    /// # Errors
+    /// [`LayoutError`] when the ring cannot lie there.
+    pub fn new(
+        memory: &Arc<SharedMemory>,
+        layout: SplitLayout,
+        event_idx: bool,
+        first_index: u16,
+    ) -> Result<Self, LayoutError> {
+        let areas = Areas::new(memory, layout)?;
+        areas.initialise(first_index);
+        Ok(Self {
+            shadow: Shadow::new(areas.size),
+            areas,
+            layout,
+            event_idx,
+            next_avail: first_index,
+            published: first_index,
+            last_seen: first_index,
+            last_used: first_index,
+            rechecked: None,
+            armed: true,
+            stopped: false,
+            detached_below: 0,
+        })
+    }
+
+    /// Where the ring lies.
+    pub fn layout(&self) -> SplitLayout {
+        self.layout
+    }
+
+    /// Number of descriptors.
+    pub fn size(&self) -> u16 {
+        self.areas.size
+    }
+
+    /// Free descriptors.
+    #[inline]
+    pub fn free(&self) -> u16 {
+        self.shadow.free()
+    }
+
+    /// Buffers that the device has (`num`).
+    #[inline]
+    pub fn outstanding(&self) -> u16 {
+        self.shadow.outstanding()
+    }
+
+    /// Completions that [`refresh`](Self::refresh) has shown and that were not taken yet.
+    #[inline]
+    pub fn pending(&self) -> u16 {
+        self.last_seen.wrapping_sub(self.last_used)
+    }
+
+    /// The avail index and the index of the next used entry: they move when anything does.
+    pub fn position(&self) -> (u16, u16) {
+        (self.next_avail, self.last_used)
+    }
+
+    /// Posts a buffer made of `segments`, in this order; the device sees it after the next
+    /// [`publish`](Self::publish). Returns the chain's head.
+    ///
+    /// # Errors
+    /// [`AddError`] with the token in it; nothing has changed then.
+    #[inline]
+    pub fn add(&mut self, segments: &[Segment], token: T) -> Result<Head, AddError<T>> {
+        if self.stopped {
+            return Err(AddError::Stopped(token));
+        }
+        let Some((last_segment, others)) = segments.split_last() else {
+            return Err(AddError::NoSegments(token));
+        };
+        if segments.len() > usize::from(self.shadow.free()) {
+            return Err(AddError::RingFull(token));
+        }
+        let mut id = self.shadow.first_free();
+        for segment in others {
+            let next = self.shadow.next(id);
+            self.describe(id, segment, DESC_F_WRITE | DESC_F_NEXT, next);
+            id = next;
+        }
+        self.describe(id, last_segment, DESC_F_WRITE, 0);
+        // The length fits: it is at most the ring size.
+        let head = self.shadow.cut(id, segments.len() as u16, token);
+        self.areas.set_avail_entry(self.next_avail, head.id());
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Ok(head)
+    }
+
+    #[inline]
+    fn describe(&self, id: u16, segment: &Segment, flags: u16, next: u16) {
+        let desc = Descriptor {
+            addr: segment.addr.into(),
+            len: segment.len.into(),
+            flags: flags.into(),
+            next: next.into(),
+        };
+        self.areas.write_desc(id, desc);
+    }
+
+    /// Makes everything added so far visible to the device and says whether it wants to be kicked.
+    /// With nothing new, does nothing and says no.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        let (old, new) = (self.published, self.next_avail);
+        if old == new {
+            return false;
+        }
+        self.published = new;
+        // Release: "the driver performs a suitable memory barrier to ensure the device sees the
+        // updated descriptor table and available ring before the next step" (2.7.13). Without it
+        // the device may follow a stale descriptor.
+        self.areas.set_avail_idx(new, Ordering::Release);
+        // "... before reading flags or avail_event, to avoid missing a notification" (2.7.13.4.1).
+        // A store and a later load of another word: only a full fence keeps them in order, and
+        // without it both sides may believe that the other is awake.
+        fence(Ordering::SeqCst);
+        if self.event_idx {
+            need_event(self.areas.avail_event(), new, old)
+        } else {
+            self.areas.used_flags() & USED_F_NO_NOTIFY == 0
+        }
+    }
+
+    /// Finds out how many completions there are: one Acquire load of `used.idx`, unless
+    /// [`recheck`](Self::recheck) has just made it.
+    ///
+    /// # Errors
+    /// `IndexJump` when the index moved by more than is outstanding, or went back; nothing has
+    /// changed then.
+    #[inline]
+    pub fn refresh(&mut self) -> Result<(), RingFault> {
+        // Acquire: the used entries and the packet bytes behind `used.idx` were written before it.
+        // Without it the driver may read an entry that is not there yet.
+        let idx = match self.rechecked.take() {
+            Some(idx) => idx,
+            None => self.areas.used_idx(Ordering::Acquire),
+        };
+        let unseen = self.outstanding() - self.pending();
+        if idx.wrapping_sub(self.last_seen) > unseen {
+            return Err(RingFault::IndexJump);
+        }
+        self.last_seen = idx;
+        Ok(())
+    }
+
+    /// Reads the `k`-th pending completion (0 is the oldest), once, and checks its id: in range,
+    /// outstanding, the head of a chain, and not claimed before. Nothing is consumed; the length is
+    /// passed on unchecked.
+    ///
+    /// # Errors
+    /// `BadUsedId`; also when there is no `k`-th pending completion.
+    #[inline]
+    pub fn claim(&mut self, k: u16) -> Result<Completion, RingFault> {
+        if k >= self.pending() {
+            return Err(RingFault::BadUsedId);
+        }
+        let entry = self.areas.used_entry(self.last_used.wrapping_add(k));
+        let head = self.shadow.claim(entry.id.get()).ok_or(RingFault::BadUsedId)?;
+        Ok(Completion { head, len: entry.len.get() })
+    }
+
+    /// The token of a chain that is outstanding or claimed.
+    #[inline]
+    pub fn token(&self, head: Head) -> Option<&T> {
+        self.shadow.token(head)
+    }
+
+    /// Consumes the oldest pending completion, which must be the claimed `head`: its descriptors
+    /// are free again, its token is the caller's. `None` if `head` is not outstanding.
+    #[inline]
+    pub fn take(&mut self, head: Head) -> Option<T> {
+        let token = self.shadow.finish(head)?;
+        self.last_used = self.last_used.wrapping_add(1);
+        Some(token)
+    }
+
+    /// Asks the device for silence. With EVENT_IDX nothing is written: an event index that has been
+    /// passed does not ask again.
+    #[inline]
+    pub fn disarm(&mut self) {
+        if !self.event_idx && self.armed {
+            self.armed = false;
+            self.areas.set_avail_flags(AVAIL_F_NO_INTERRUPT);
+        }
+    }
+
+    /// Asks the device for a notification at the next completion. [`recheck`](Self::recheck) must
+    /// follow before the driver may sleep.
+    #[inline]
+    pub fn arm(&mut self) {
+        if self.event_idx {
+            self.areas.set_used_event(self.last_seen);
+        } else if !self.armed {
+            self.armed = true;
+            self.areas.set_avail_flags(0);
+        }
+        // "the driver must ... re-check for new used buffers after re-enabling" (2.7.7): our store
+        // and the load in `recheck` are of different words, so only a full fence keeps them in
+        // order; without it the device's last completion may be missed by both sides.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether anything was completed since the last [`refresh`](Self::refresh). What it saw is what
+    /// the next `refresh` judges, so that a device which flips the index cannot keep the driver
+    /// running between the two.
+    #[inline]
+    pub fn recheck(&mut self) -> bool {
+        let idx = self.areas.used_idx(Ordering::Acquire);
+        let more = idx != self.last_seen;
+        self.rechecked = more.then_some(idx);
+        more
+    }
+
+    /// Declares that the device no longer uses the ring.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Takes back one buffer that was never completed, lowest id first; `None` when there is none
+    /// left.
+    ///
+    /// # Errors
+    /// [`RingRunning`] unless the ring was stopped.
+    pub fn detach_unused_buf(&mut self) -> Result<Option<(Head, T)>, RingRunning> {
+        if !self.stopped {
+            return Err(RingRunning);
+        }
+        let Some(head) = self.shadow.heads(self.detached_below).map(|(head, _)| head).next() else {
+            return Ok(None);
+        };
+        self.detached_below = head.id();
+        Ok(self.shadow.finish(head).map(|token| (head, token)))
+    }
+
+    /// Starts the ring anew, as if just made, with all indices 0.
+    ///
+    /// # Errors
+    /// [`RingRunning`] unless the ring was stopped and all its buffers were detached.
+    pub fn restart(&mut self) -> Result<(), RingRunning> {
+        if !self.stopped || self.outstanding() > 0 {
+            return Err(RingRunning);
+        }
+        self.areas.initialise(0);
+        self.shadow = Shadow::new(self.areas.size);
+        (self.next_avail, self.published, self.last_seen, self.last_used) = (0, 0, 0, 0);
+        (self.rechecked, self.armed, self.stopped) = (None, true, false);
+        self.detached_below = 0;
+        Ok(())
+    }
+
+    /// The outstanding chains and their tokens, lowest id first.
+    pub fn posted(&self) -> impl Iterator<Item = (Head, &T)> {
+        self.shadow.heads(0)
+    }
+
+    /// The free descriptors, in the order in which they would be used.
+    pub fn free_ids(&self) -> impl Iterator<Item = u16> {
+        self.shadow.free_ids()
+    }
+}

@@ -1,0 +1,119 @@
+//! The virtio-net header that stands before every packet (5.1.6.1).
+
+use zerocopy::byteorder::little_endian::U16;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Bytes of a header without `num_buffers`: the legacy layout when buffers are not mergeable.
+pub const HEADER_LEN_LEGACY: usize = 10;
+/// Bytes of a header with `num_buffers`: mergeable buffers in either dialect, and always in the
+/// modern one.
+pub const HEADER_LEN_MERGEABLE: usize = 12;
+
+const _: () = assert!(size_of::<WireHeader>() == HEADER_LEN_MERGEABLE);
+
+/// The header's layout in memory: all fields little endian.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct WireHeader {
+    flags: u8,
+    gso_type: u8,
+    hdr_len: U16,
+    gso_size: U16,
+    csum_start: U16,
+    csum_offset: U16,
+    num_buffers: U16,
+}
+
+/// Bits of [`VnetHeader::flags`] (5.1.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderFlags;
+
+impl HeaderFlags {
+    /// The checksum from `csum_start` on is still to be computed.
+    pub const NEEDS_CSUM: u8 = 1;
+    /// The device has checked the packet's checksum.
+    pub const DATA_VALID: u8 = 2;
+}
+
+/// Values of [`VnetHeader::gso_type`] (5.1.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GsoType;
+
+impl GsoType {
+    /// An ordinary packet.
+    pub const NONE: u8 = 0;
+    /// A TCP over IPv4 super-packet.
+    pub const TCPV4: u8 = 1;
+    /// A UDP datagram to be fragmented by IP (UFO).
+    pub const UDP: u8 = 3;
+    /// A TCP over IPv6 super-packet.
+    pub const TCPV6: u8 = 4;
+    /// A train of UDP datagrams (USO).
+    pub const UDP_L4: u8 = 5;
+    /// Set beside a TCP type: the segments carry explicit congestion notification.
+    pub const ECN: u8 = 0x80;
+}
+
+/// A virtio-net header, its fields in host order (5.1.6.1).
+///
+/// As a device's source of frames sees it, this is what shall be written before the frame; on a
+/// delivered packet it is what the device wrote, `flags` limited to the two known bits, `hdr_len`
+/// untouched and never trusted, and `num_buffers` the number of buffers that were really used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct VnetHeader {
+    /// Bits of [`HeaderFlags`].
+    pub flags: u8,
+    /// One of [`GsoType`], with [`GsoType::ECN`] possibly set.
+    pub gso_type: u8,
+    /// Length of the headers to repeat before each segment, in bytes. A hint only.
+    pub hdr_len: u16,
+    /// Payload bytes of one segment.
+    pub gso_size: u16,
+    /// Where checksumming starts, in bytes from the start of the packet.
+    pub csum_start: u16,
+    /// Where the 16-bit sum goes, in bytes from `csum_start`.
+    pub csum_offset: u16,
+    /// Buffers that this packet occupies; exists only in the 12-byte layout.
+    pub num_buffers: u16,
+}
+
+impl VnetHeader {
+    /// The header in its 12-byte wire layout; the first [`HEADER_LEN_LEGACY`] bytes are the legacy
+    /// one.
+    pub fn to_bytes(self) -> [u8; HEADER_LEN_MERGEABLE] {
+        zerocopy::transmute!(WireHeader {
+            flags: self.flags,
+            gso_type: self.gso_type,
+            hdr_len: self.hdr_len.into(),
+            gso_size: self.gso_size.into(),
+            csum_start: self.csum_start.into(),
+            csum_offset: self.csum_offset.into(),
+            num_buffers: self.num_buffers.into(),
+        })
+    }
+
+    /// Reads a header from the first 10 or 12 bytes of `bytes`; fields that are not there are 0.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut wire = WireHeader::new_zeroed();
+        let n = bytes.len().min(HEADER_LEN_MERGEABLE);
+        wire.as_mut_bytes()[..n].copy_from_slice(&bytes[..n]);
+        Self::from_wire(wire)
+    }
+
+    /// Reads the 12-byte layout.
+    pub fn from_array(bytes: [u8; HEADER_LEN_MERGEABLE]) -> Self {
+        Self::from_wire(zerocopy::transmute!(bytes))
+    }
+
+    fn from_wire(wire: WireHeader) -> Self {
+        Self {
+            flags: wire.flags,
+            gso_type: wire.gso_type,
+            hdr_len: wire.hdr_len.get(),
+            gso_size: wire.gso_size.get(),
+            csum_start: wire.csum_start.get(),
+            csum_offset: wire.csum_offset.get(),
+            num_buffers: wire.num_buffers.get(),
+        }
+    }
+}
