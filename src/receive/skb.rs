@@ -174,10 +174,10 @@ impl SegmentRef<'_> {
         }
     }
 
-    /// Copies the segment into the first bytes of `to`, which must have room.
+    /// Fills `to`, which is no longer than the segment.
     fn copy_to(&self, to: &mut [u8]) {
         match self {
-            Self::Private(bytes) => to.copy_from_slice(bytes),
+            Self::Private(bytes) => to.copy_from_slice(&bytes[..to.len()]),
             Self::Shared(SharedSegment { part, arena }) => {
                 arena.read(&part.page, usize::from(part.offset), to);
             }
@@ -249,9 +249,14 @@ impl Packet {
     /// Copies the packet's bytes out; `bytes` is resized to [`len`](Self::len).
     pub fn copy_to(&self, bytes: &mut Vec<u8>) {
         bytes.resize(self.len(), 0);
-        let mut rest = &mut bytes[..];
+        self.copy_into(bytes);
+    }
+
+    /// Copies as many of the packet's bytes out as `bytes` has room for.
+    pub fn copy_into(&self, bytes: &mut [u8]) {
+        let mut rest = bytes;
         for segment in self.segments() {
-            let (now, later) = rest.split_at_mut(segment.len());
+            let (now, later) = rest.split_at_mut(segment.len().min(rest.len()));
             segment.copy_to(now);
             rest = later;
         }

@@ -1,7 +1,11 @@
 //! Where a device's frames come from.
 
+mod capture;
+mod ethernet;
 mod generator;
 
+pub use capture::{Capture, CaptureError, CaptureFormat, CaptureWriter};
+pub use ethernet::derive_header;
 pub use generator::{Generator, Sizes};
 
 use crate::virtio::VnetHeader;

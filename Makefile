@@ -1,0 +1,47 @@
+# make run shows what the project does; make test proves that it does it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint loom test-real bench counts docs clean
+
+help:            ## what there is to make
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/installed: pyproject.toml Cargo.toml Cargo.lock $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pcapng')
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	touch $@
+
+$(VENV)/testing: pyproject.toml Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+	touch -c $(VENV)/installed
+
+run: $(VENV)/installed ## install into .venv and compare the two strategies on the shipped capture
+	$(BIN)/vnet-rx compare
+
+test: $(VENV)/testing ## the Rust and the Python tests
+	cargo test --locked
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/testing ## formatting, lints, types, stubs
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features python -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest vnet_rx._core
+
+bench:           ## Criterion: old strategy against new
+	cargo bench --locked
+
+docs:            ## the crate's documentation, in target/doc
+	cargo doc --locked --no-deps
+
+clean:           ## remove everything that was built
+	rm -rf target $(VENV) dist

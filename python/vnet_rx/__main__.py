@@ -1,0 +1,7 @@
+"""``python -m vnet_rx``."""
+
+import sys
+
+from vnet_rx.cli import main
+
+sys.exit(main())

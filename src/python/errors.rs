@@ -1,0 +1,103 @@
+//! Rust errors as the classes of `vnet_rx.errors`.
+
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use pyo3::prelude::*;
+
+use crate::device::{HostError, Undeliverable as Refused};
+use crate::memory::{MemoryError, OutOfRange as Outside};
+use crate::receive::{ConfigError as Config, RxError};
+use crate::replay::ReplayError;
+use crate::ring::split::LayoutError;
+use crate::virtio::UnknownName;
+
+pyo3::import_exception!(vnet_rx.errors, BusyError);
+pyo3::import_exception!(vnet_rx.errors, CaptureError);
+pyo3::import_exception!(vnet_rx.errors, ClosedError);
+pyo3::import_exception!(vnet_rx.errors, ConfigError);
+pyo3::import_exception!(vnet_rx.errors, DriverFault);
+pyo3::import_exception!(vnet_rx.errors, OutOfPages);
+pyo3::import_exception!(vnet_rx.errors, OutOfRange);
+pyo3::import_exception!(vnet_rx.errors, QueueBroken);
+pyo3::import_exception!(vnet_rx.errors, RingFull);
+pyo3::import_exception!(vnet_rx.errors, RingRunning);
+pyo3::import_exception!(vnet_rx.errors, Undeliverable);
+
+/// Converts an error of the crate into its Python class. (`From` cannot be implemented for both.)
+pub(super) trait IntoPyErr {
+    fn into_py_err(self) -> PyErr;
+}
+
+/// `?` for results of the crate.
+pub(super) trait OrRaise<T> {
+    fn or_raise(self) -> PyResult<T>;
+}
+
+impl<T, E: IntoPyErr> OrRaise<T> for Result<T, E> {
+    fn or_raise(self) -> PyResult<T> {
+        self.map_err(IntoPyErr::into_py_err)
+    }
+}
+
+macro_rules! by_text {
+    ($($error:ty => $class:ident),* $(,)?) => {
+        $(impl IntoPyErr for $error {
+            fn into_py_err(self) -> PyErr {
+                $class::new_err(self.to_string())
+            }
+        })*
+    };
+}
+
+by_text! {
+    Config => ConfigError,
+    LayoutError => ConfigError,
+    MemoryError => ConfigError,
+    UnknownName => ConfigError,
+    Outside => OutOfRange,
+    Refused => Undeliverable,
+}
+
+impl IntoPyErr for RxError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Broken(fault) => QueueBroken::new_err(fault.name()),
+            Self::Stopped | Self::Closed => ClosedError::new_err(self.to_string()),
+            Self::ZeroBudget => ConfigError::new_err(self.to_string()),
+            Self::Running => RingRunning::new_err(self.to_string()),
+        }
+    }
+}
+
+impl IntoPyErr for HostError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Layout(error) => error.into_py_err(),
+            Self::Driver(fault) => DriverFault::new_err(fault.to_string()),
+        }
+    }
+}
+
+impl IntoPyErr for ReplayError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Config(error) => error.into_py_err(),
+            Self::Queue(error) => error.into_py_err(),
+            Self::Host(error) => error.into_py_err(),
+            Self::Broken(fault) => QueueBroken::new_err(fault.name()),
+            Self::Stuck(_) => OutOfPages::new_err(self.to_string()),
+        }
+    }
+}
+
+/// Locks an object for one call; a second user is told so instead of waiting.
+pub(super) fn exclusive<'a, T>(mutex: &'a Mutex<T>, what: &str) -> PyResult<MutexGuard<'a, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Ok(guard),
+        // A panic elsewhere left the object in a state that is still memory-safe.
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(BusyError::new_err(format!(
+            "{what} is in use by another call: use it from one thread at a time"
+        ))),
+    }
+}
