@@ -2,4 +2,10 @@
 
 mod rig;
 
+mod laws;
+mod metadata;
+mod pages;
+mod refill;
 mod round_trip;
+mod rules;
+mod section9;

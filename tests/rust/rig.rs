@@ -13,7 +13,7 @@ pub fn every_config() -> impl Iterator<Item = RxConfig> {
 }
 
 /// Every strategy x dialect x EVENT_IDX of these modes.
-pub fn configs(modes: &[Mode]) -> impl Iterator<Item = RxConfig> {
+pub fn configs(modes: &[Mode]) -> impl Iterator<Item = RxConfig> + use<> {
     let mut all = Vec::new();
     for &mode in modes {
         for strategy in Strategy::ALL {
@@ -56,9 +56,14 @@ impl Rig {
     /// Starts queue and device anew, and refills.
     pub fn reset(&mut self) {
         self.queue.reset().unwrap();
-        self.device = device_of(&self.queue);
+        self.restart_device();
         self.queue.refill().unwrap();
         self.check();
+    }
+
+    /// Makes the device half anew, as a device does after a reset.
+    pub fn restart_device(&mut self) {
+        self.device = device_of(&self.queue);
     }
 
     pub fn config(&self) -> RxConfig {
