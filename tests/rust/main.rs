@@ -2,7 +2,10 @@
 
 mod rig;
 
+mod capture;
+mod ethernet;
 mod laws;
+mod memory;
 mod metadata;
 mod pages;
 mod refill;
