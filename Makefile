@@ -37,6 +37,14 @@ lint: $(VENV)/testing ## formatting, lints, types, stubs
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest vnet_rx._core
 
+loom:            ## model checks of the lock-free lists, under every interleaving
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --test loom --target-dir target/loom -- --show-output
+
+test-real: $(VENV)/testing ## a fresh recording of the kernel's own traffic, replayed; needs iproute2
+	$(BIN)/python scripts/record_capture.py --output target/recorded.pcapng
+	$(BIN)/vnet-rx compare target/recorded.pcapng
+	$(BIN)/vnet-rx compare target/recorded.pcapng --dialect legacy
+
 bench:           ## Criterion: old strategy against new
 	cargo bench --locked
 

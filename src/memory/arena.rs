@@ -1,15 +1,4 @@
 //! The page allocator: N device-visible pages on a lock-free free list.
-//!
-//! ```text
-//!   head: AtomicU64 = | tag (32) | first free page (32) |
-//!                                        │ private[page]
-//!                                        ▼
-//!                                   next free page ──► ... ──► NIL
-//! ```
-//!
-//! A Treiber stack of indices. Between a pop's load of `head` and its compare-exchange the first
-//! page may be taken, used and put back, so that `head` names it again with another successor (the
-//! ABA problem); the tag grows with every change of `head` and makes that compare-exchange fail.
 
 use std::mem;
 use std::num::NonZeroU32;
@@ -17,14 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as SerialNumber;
 
 use super::failure::FailPlan;
+use super::free_list::{FreeList, NIL};
 use super::pool::PageChain;
 use super::ring_area::{RING_ROOM, RingSpace};
 use super::shared::{GUEST_BASE, MemoryError, SharedMemory, Window};
 use super::{PAGE_SIZE, shared};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
-
-/// The end of a list of pages.
-pub(super) const NIL: u32 = u32::MAX;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Tells pages of different arenas apart.
 pub(super) type ArenaId = NonZeroU32;
@@ -75,8 +62,7 @@ impl Drop for Page {
 /// `alloc_page` and `put_page` are lock-free and may be called from any thread.
 #[derive(Debug)]
 pub struct PageArena {
-    head: AtomicU64,
-    private: Box<[AtomicU32]>,
+    list: FreeList,
     id: ArenaId,
     pages: Window,
     first_page: u64,
@@ -105,12 +91,10 @@ impl PageArena {
         let first_page = GUEST_BASE + RING_ROOM as u64;
         let window = memory.window(first_page, pages * PAGE_SIZE, PAGE_SIZE);
         let window = window.map_err(|_: shared::OutOfRange| too_many(pages))?;
-        let private = (1..=count).map(|next| AtomicU32::new(if next < count { next } else { NIL }));
         // 0 comes up after four thousand million arenas; a fixed stand-in is as good as any other.
         let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(Self {
-            head: AtomicU64::new(0),
-            private: private.collect(),
+            list: FreeList::full(count),
             id: NonZeroU32::new(serial).unwrap_or(NonZeroU32::MAX),
             pages: window,
             first_page,
@@ -127,32 +111,9 @@ impl PageArena {
         if self.failures.strikes() {
             return None;
         }
-        // Acquire, here and on failure: the word of the page that `head` names was written before
-        // the Release that put it there.
-        let mut head = self.head.load(Ordering::Acquire);
-        loop {
-            let page = head as u32;
-            if page == NIL {
-                return None;
-            }
-            // May be stale or foreign if another thread took the page meanwhile; then the tag has
-            // moved on and the exchange fails.
-            let next = self.link(page);
-            // Relaxed on success: nothing is published, and the Acquire that read this very value
-            // has already been done. As a read-modify-write it carries on earlier Releases.
-            match self.head.compare_exchange_weak(
-                head,
-                retag(head, next),
-                Ordering::Relaxed,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => {
-                    self.allocs.fetch_add(1, Ordering::Relaxed);
-                    return Some(Page::from_parts(page, self.id));
-                }
-                Err(now) => head = now,
-            }
-        }
+        let page = self.list.pop()?;
+        self.allocs.fetch_add(1, Ordering::Relaxed);
+        Some(Page::from_parts(page, self.id))
     }
 
     /// Puts a page back.
@@ -176,21 +137,7 @@ impl PageArena {
 
     fn put_list(&self, first: u32, last: u32, len: u32) {
         self.frees.fetch_add(u64::from(len), Ordering::Relaxed);
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            self.set_link(last, head as u32);
-            // Release: publishes the links just written, and our last use of the pages' bytes, to
-            // whoever takes them next.
-            match self.head.compare_exchange_weak(
-                head,
-                retag(head, first),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        self.list.push(first, last);
     }
 
     /// The page's number, once it is clear that it is one of ours.
@@ -211,16 +158,14 @@ impl PageArena {
     }
 
     /// The private word of a page: its successor on the list that holds it.
-    ///
-    /// Relaxed: whoever walks a list owns it, or (in `alloc_page`) checks the tag afterwards.
     #[inline]
     pub(super) fn link(&self, page: u32) -> u32 {
-        self.private[page as usize].load(Ordering::Relaxed)
+        self.list.link(page)
     }
 
     #[inline]
     pub(super) fn set_link(&self, page: u32, next: u32) {
-        self.private[page as usize].store(next, Ordering::Relaxed);
+        self.list.set_link(page, next);
     }
 
     /// Makes chosen allocations fail: lets `skip` further ones through, then fails `count`.
@@ -231,14 +176,14 @@ impl PageArena {
     /// Number of pages in the arena.
     #[allow(clippy::len_without_is_empty, reason = "an arena is never without pages")]
     pub fn len(&self) -> usize {
-        self.private.len()
+        self.list.len()
     }
 
     /// Pages that were free at some moment of the call.
     pub fn free(&self) -> usize {
         let allocs = self.allocs.load(Ordering::Relaxed);
         let frees = self.frees.load(Ordering::Relaxed);
-        (self.private.len() as u64).saturating_add(frees).saturating_sub(allocs) as usize
+        (self.list.len() as u64).saturating_add(frees).saturating_sub(allocs) as usize
     }
 
     /// Pages handed out so far (`page_allocs`).
@@ -256,13 +201,7 @@ impl PageArena {
     /// For tests: exact while no other thread allocates or frees. It never takes more than
     /// [`len`](Self::len) steps.
     pub fn free_pages(&self) -> Vec<u32> {
-        let mut page = self.head.load(Ordering::Acquire) as u32;
-        let mut free = Vec::new();
-        while page != NIL && free.len() < self.private.len() {
-            free.push(page);
-            page = self.link(page);
-        }
-        free
+        self.list.free()
     }
 
     /// Guest address of a page.
@@ -307,10 +246,4 @@ impl PageArena {
     pub(super) fn ring_space(&self) -> &RingSpace {
         &self.rings
     }
-}
-
-/// `head` with its tag moved on and naming `page`.
-#[inline]
-fn retag(head: u64, page: u32) -> u64 {
-    ((head >> 32).wrapping_add(1) << 32) | u64::from(page)
 }

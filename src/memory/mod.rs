@@ -16,6 +16,7 @@
 
 mod arena;
 mod failure;
+mod free_list;
 mod pool;
 mod ring_area;
 mod shared;
@@ -28,6 +29,8 @@ pub use ring_area::RingArea;
 pub use shared::{GUEST_BASE, MemoryError, OutOfRange, SharedMemory};
 pub use slab::{Recycle, Slab, Slot};
 
+#[cfg(loom)]
+pub use free_list::FreeList;
 pub(crate) use shared::Window;
 
 /// Bytes in a page (RECEIVE.md, section 1).

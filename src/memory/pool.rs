@@ -10,7 +10,8 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::arena::{ArenaId, NIL, Page, PageArena};
+use super::arena::{ArenaId, Page, PageArena};
+use super::free_list::NIL;
 
 /// Pages linked through their private words, owned by whoever has this token.
 #[must_use = "pages that are not given back are lost"]

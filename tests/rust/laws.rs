@@ -216,6 +216,8 @@ fn is_drop(fault: vnet_rx::receive::DeviceFault) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
     /// The conservation law, and that the queue comes through: after a reset and with memory back,
     /// good packets arrive.
     #[test]

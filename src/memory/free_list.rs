@@ -1,0 +1,120 @@
+//! The lock-free list of free pages, and the private word of every page.
+//!
+//! ```text
+//!   head: AtomicU64 = | tag (32) | first free page (32) |
+//!                                        │ private[page]
+//!                                        ▼
+//!                                   next free page ──► ... ──► NIL
+//! ```
+//!
+//! A Treiber stack of indices. Between a pop's load of `head` and its compare-exchange the first
+//! page may be taken, used and put back, so that `head` names it again with another successor (the
+//! ABA problem); the tag grows with every change of `head` and makes that compare-exchange fail.
+//! (It would have to come round by exactly 2^32 changes within one pop to be fooled.)
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// The end of a list of pages.
+pub(super) const NIL: u32 = u32::MAX;
+
+/// Free pages by number, and a private word for each page, free or not.
+#[derive(Debug)]
+pub struct FreeList {
+    head: AtomicU64,
+    private: Box<[AtomicU32]>,
+}
+
+impl FreeList {
+    /// A list on which pages 0 to `count` - 1 are free, 0 the first to be taken.
+    pub fn full(count: u32) -> Self {
+        let word = |next| AtomicU32::new(if next < count { next } else { NIL });
+        let first = if count > 0 { 0 } else { NIL };
+        Self { head: AtomicU64::new(u64::from(first)), private: (1..=count).map(word).collect() }
+    }
+
+    /// Number of pages, free or not.
+    #[allow(clippy::len_without_is_empty, reason = "it is the number of words, not of free pages")]
+    pub fn len(&self) -> usize {
+        self.private.len()
+    }
+
+    /// Takes a page.
+    #[inline]
+    pub fn pop(&self) -> Option<u32> {
+        // Acquire, here and on failure: the word of the page that `head` names was written before
+        // the Release that put it there.
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            let page = head as u32;
+            if page == NIL {
+                return None;
+            }
+            // May be stale or foreign if another thread took the page meanwhile; then the tag has
+            // moved on and the exchange fails.
+            let next = self.link(page);
+            // Relaxed on success: nothing is published, and the Acquire that read this very value
+            // has already been done. As a read-modify-write it carries on earlier Releases.
+            match self.head.compare_exchange_weak(
+                head,
+                retag(head, next),
+                Ordering::Relaxed,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(page),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Puts pages back that are linked from `first` to `last`; `first` will be taken next.
+    #[inline]
+    pub fn push(&self, first: u32, last: u32) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            self.set_link(last, head as u32);
+            // Release: publishes the links just written, and our last use of the pages' bytes, to
+            // whoever takes them next.
+            match self.head.compare_exchange_weak(
+                head,
+                retag(head, first),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// The private word of a page: its successor on the list that holds it.
+    ///
+    /// Relaxed: whoever walks a list owns it, or (in `pop`) is told by the tag.
+    #[inline]
+    pub fn link(&self, page: u32) -> u32 {
+        self.private[page as usize].load(Ordering::Relaxed)
+    }
+
+    /// Sets the private word of a page that the caller owns.
+    #[inline]
+    pub fn set_link(&self, page: u32, next: u32) {
+        self.private[page as usize].store(next, Ordering::Relaxed);
+    }
+
+    /// The free pages in the order in which they would be taken; exact while nobody else takes or
+    /// puts. Never takes more than [`len`](Self::len) steps.
+    pub fn free(&self) -> Vec<u32> {
+        let mut page = self.head.load(Ordering::Acquire) as u32;
+        let mut free = Vec::new();
+        while page != NIL && free.len() < self.len() {
+            free.push(page);
+            page = self.link(page);
+        }
+        free
+    }
+}
+
+/// `head` with its tag moved on and naming `page`.
+#[inline]
+fn retag(head: u64, page: u32) -> u64 {
+    ((head >> 32).wrapping_add(1) << 32) | u64::from(page)
+}

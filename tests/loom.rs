@@ -1,0 +1,168 @@
+//! Every interleaving of the lock-free lists, by loom: the real code, through `sync.rs`.
+//!
+//! Run by `make loom`; without `--cfg loom` this file is empty.
+#![cfg(loom)]
+
+use std::sync::atomic::{AtomicUsize as Plain, Ordering::Relaxed};
+
+use loom::cell::UnsafeCell;
+use loom::sync::{Arc, mpsc};
+use loom::thread;
+use vnet_rx::memory::{FreeList, Recycle, Slab};
+
+/// Pages whose bytes belong to whoever took them: loom reports a race on the cell if two own one
+/// page, or if a page's last use is not ordered before its next.
+struct Pages {
+    list: FreeList,
+    bytes: Vec<UnsafeCell<u32>>,
+}
+
+impl Pages {
+    fn new(count: u32) -> Arc<Self> {
+        let bytes = (0..count).map(|_| UnsafeCell::new(0)).collect();
+        Arc::new(Self { list: FreeList::full(count), bytes })
+    }
+
+    fn take(&self) -> Option<u32> {
+        let page = self.list.pop()?;
+        // SAFETY: the page was taken; loom checks that nobody else has it.
+        self.bytes[page as usize].with_mut(|bytes| unsafe { *bytes += 1 });
+        Some(page)
+    }
+
+    fn give(&self, page: u32) {
+        // SAFETY: as above.
+        self.bytes[page as usize].with_mut(|bytes| unsafe { *bytes += 1 });
+        self.list.push(page, page);
+    }
+
+    fn check(&self) {
+        let mut free = self.list.free();
+        free.sort_unstable();
+        assert_eq!(free, (0..self.bytes.len() as u32).collect::<Vec<_>>(), "a page is lost");
+    }
+}
+
+fn model(preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
+    let runs = std::sync::Arc::new(Plain::new(0));
+    let of_runs = std::sync::Arc::clone(&runs);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.check(move || {
+        of_runs.fetch_add(1, Relaxed);
+        run();
+    });
+    println!("{} interleavings, preemption bound {preemptions:?}", runs.load(Relaxed));
+}
+
+#[test]
+fn two_threads_take_and_give_pages() {
+    model(None, || {
+        let pages = Pages::new(2);
+        let other = Arc::clone(&pages);
+        let thread = thread::spawn(move || {
+            if let Some(page) = other.take() {
+                other.give(page);
+            }
+        });
+        if let Some(page) = pages.take() {
+            pages.give(page);
+        }
+        thread.join().unwrap();
+        pages.check();
+    });
+}
+
+/// The ABA shape: while one pop is under way, another thread takes two pages and puts the first
+/// back, so that `head` names the same page with another successor.
+#[test]
+fn a_page_that_comes_back_under_a_pop_is_noticed() {
+    model(Some(4), || {
+        let pages = Pages::new(3);
+        let other = Arc::clone(&pages);
+        let thread = thread::spawn(move || {
+            let (first, second) = (other.take(), other.take());
+            if let Some(page) = first {
+                other.give(page);
+            }
+            second
+        });
+        let mine = [pages.take(), pages.take()];
+        let theirs = thread.join().unwrap();
+        mine.into_iter().flatten().chain(theirs).for_each(|page| pages.give(page));
+        pages.check();
+    });
+}
+
+#[test]
+fn three_threads_take_and_give_pages() {
+    model(Some(3), || {
+        let pages = Pages::new(2);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let pages = Arc::clone(&pages);
+                thread::spawn(move || {
+                    if let Some(page) = pages.take() {
+                        pages.give(page);
+                    }
+                })
+            })
+            .collect();
+        if let Some(page) = pages.take() {
+            pages.give(page);
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        pages.check();
+    });
+}
+
+/// An object whose contents loom watches.
+struct Object(UnsafeCell<u32>);
+
+impl Recycle for Object {
+    fn recycle(&mut self) {
+        // SAFETY: `&mut self`; loom checks that it is ordered after every other use.
+        self.0.with_mut(|n| unsafe { *n = 0 });
+    }
+}
+
+fn slab() -> Slab<Object> {
+    Slab::new(|| Object(UnsafeCell::new(0)))
+}
+
+#[test]
+fn an_object_dropped_elsewhere_is_reused_as_good_as_new() {
+    model(Some(3), || {
+        let mut slab = slab();
+        let (one, two) = (slab.alloc().unwrap(), slab.alloc().unwrap());
+        let threads = [one, two].map(|object| thread::spawn(move || drop(object)));
+        for _ in 0..2 {
+            let object = slab.alloc().unwrap();
+            // SAFETY: the object is ours; loom checks that its last use is ordered before.
+            object.0.with_mut(|n| unsafe {
+                assert_eq!(*n, 0);
+                *n = 7;
+            });
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!((slab.allocs(), slab.frees()), (4, 4));
+    });
+}
+
+/// Loom counts its `Arc`s: an object that is not freed in some interleaving is a leak it reports.
+#[test]
+fn a_slab_closed_while_objects_are_dropped_leaks_none() {
+    model(None, || {
+        let mut slab = slab();
+        let (one, two) = (slab.alloc().unwrap(), slab.alloc().unwrap());
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            drop(one);
+            sender.send(two).unwrap();
+        });
+        slab.close();
+        thread.join().unwrap();
+        drop(receiver.recv().unwrap());
+        assert_eq!(slab.frees(), 2);
+    });
+}
