@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint loom test-real bench counts docs clean
+.PHONY: help run test lint loom test-real dist-check bench counts docs clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,7 +35,7 @@ lint: $(VENV)/testing ## formatting, lints, types, stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest vnet_rx._core
+	MYPYPATH=python $(BIN)/python -m mypy.stubtest --allowlist tests/python/stubtest_allowlist.txt vnet_rx._core
 
 loom:            ## model checks of the lock-free lists, under every interleaving
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --test loom --target-dir target/loom -- --show-output
@@ -44,6 +44,19 @@ test-real: $(VENV)/testing ## a fresh recording of the kernel's own traffic, rep
 	$(BIN)/python scripts/record_capture.py --output target/recorded.pcapng
 	$(BIN)/vnet-rx compare target/recorded.pcapng
 	$(BIN)/vnet-rx compare target/recorded.pcapng --dialect legacy
+
+dist-check: $(VENV)/testing ## build wheel and sdist, and run compare from each in an empty environment
+	rm -rf dist target/dist-check
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.9,<2'
+	$(BIN)/maturin build --release --sdist --out dist --quiet
+	for package in dist/*.whl dist/*.tar.gz; do \
+		$(PYTHON) -m venv --clear target/dist-check && \
+		target/dist-check/bin/python -m pip install --quiet --disable-pip-version-check $$package && \
+		(cd target && dist-check/bin/vnet-rx compare --repeat 1 | tail -1) || exit 1; \
+	done
+
+counts:          ## instructions per packet, by callgrind; needs valgrind
+	$(PYTHON) scripts/counts.py
 
 bench:           ## Criterion: old strategy against new
 	cargo bench --locked

@@ -1,4 +1,3 @@
-//! The virtio-net receive path, as a library.
 #![doc = include_str!("../README.md")]
 
 pub mod device;

@@ -1,7 +1,7 @@
 """The native module. Users import its names from ``vnet_rx``."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self, final
 
@@ -336,6 +336,7 @@ class Frames:
 
     def __new__(cls, frames: Iterable[bytes | tuple[bytes, VnetHeader]]) -> Self: ...
     def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[bytes, VnetHeader]]: ...
     def __getitem__(self, index: int, /) -> tuple[bytes, VnetHeader]: ...
 
 @final

@@ -126,14 +126,15 @@ class Receiver:
         low = self.queue.config.pages_per_ring
         while True:
             done = self._pump()
+            outstanding = self.queue.num
             packets = self.queue.poll(self.budget)
-            if not packets and not done:
-                if self._next < len(self._frames):
-                    raise OutOfPages(
-                        f"no page is free for the next packet ({self.arena.free} of "
-                        f"{self.arena.pages} are): release packets, or give more pages"
-                    )
-                return
+            if not packets and not done and self.queue.num == outstanding:
+                if self._next == len(self._frames):
+                    return
+                raise OutOfPages(
+                    f"no page is free for the next packet ({self.arena.free} of "
+                    f"{self.arena.pages} are): release packets, or give more pages"
+                )
             packets.reverse()
             while packets:
                 packet = packets.pop()

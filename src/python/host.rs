@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyIndexError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList};
 
 use super::errors::{BusyError, ClosedError, ConfigError, IntoPyErr, OrRaise, exclusive};
 use super::memory::PySharedMemory;
@@ -30,6 +30,11 @@ impl PyFrames {
 
     fn __len__(&self) -> usize {
         self.0.len()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let all = self.0.iter().map(|f| (PyBytes::new(py, &f.bytes), PyVnetHeader(f.header)));
+        PyList::new(py, all.collect::<Vec<_>>())?.try_iter()
     }
 
     fn __getitem__<'py>(
