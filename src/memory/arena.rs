@@ -222,11 +222,10 @@ impl PageArena {
 
     /// Copies bytes of a page out, from `offset` on.
     ///
-    /// # Panics
-    /// When the range leaves the page, a mistake of the caller.
+    /// The range is inside the page, or it is a mistake of the caller.
     #[inline]
     pub(crate) fn read(&self, page: &Page, offset: usize, bytes: &mut [u8]) {
-        assert!(offset + bytes.len() <= PAGE_SIZE, "a read would leave the page");
+        debug_assert!(offset + bytes.len() <= PAGE_SIZE, "a read would leave the page");
         self.pages.read_into(page.index as usize * PAGE_SIZE + offset, bytes);
     }
 

@@ -7,7 +7,6 @@
 //!
 //! Giving a chain costs the same however long it is: one link is written.
 
-use std::mem;
 use std::sync::Arc;
 
 use super::arena::{ArenaId, Page, PageArena};
@@ -101,7 +100,8 @@ impl Drop for PageChain {
 /// Its pages go back to the arena when it is dropped.
 #[derive(Debug)]
 pub struct PagePool {
-    pages: PageChain,
+    head: u32,
+    len: usize,
     arena: Arc<PageArena>,
     gets: u64,
     gives: u64,
@@ -110,47 +110,83 @@ pub struct PagePool {
 impl PagePool {
     /// An empty pool over `arena`.
     pub fn new(arena: Arc<PageArena>) -> Self {
-        Self { pages: PageChain::new(), arena, gets: 0, gives: 0 }
+        Self { head: NIL, len: 0, arena, gets: 0, gives: 0 }
     }
 
     /// Sews a whole chain, in its own order, in front of the pool.
+    ///
+    /// # Panics
+    /// When the chain's pages belong to another arena, a mistake of the caller.
     #[inline]
     pub fn give_pages(&mut self, chain: PageChain) {
-        self.gives += chain.len() as u64;
-        let behind = mem::replace(&mut self.pages, chain);
-        self.pages.append(behind, &self.arena);
+        if let Some((first, last, len)) = chain.into_list(&self.arena) {
+            self.sew(first, last, len);
+        }
+    }
+
+    /// Gives one page: a chain of one.
+    ///
+    /// # Panics
+    /// As for [`give_pages`](Self::give_pages).
+    #[inline]
+    pub fn give_page(&mut self, page: Page) {
+        let page = self.arena.own(page);
+        self.sew(page, page, 1);
+    }
+
+    #[inline]
+    fn sew(&mut self, first: u32, last: u32, len: u32) {
+        self.arena.set_link(last, self.head);
+        self.head = first;
+        self.len += len as usize;
+        self.gives += u64::from(len);
     }
 
     /// Takes the head and clears its link; an empty pool falls through to
     /// [`PageArena::alloc_page`].
     #[inline]
     pub fn get_a_page(&mut self) -> Option<Page> {
-        let Some(page) = self.pages.pop(&self.arena) else {
+        if self.head == NIL {
             return self.arena.alloc_page();
-        };
-        self.arena.set_link(page.index(), NIL);
+        }
         self.gets += 1;
-        Some(page)
+        Some(self.pop())
+    }
+
+    /// Takes the head, which there must be.
+    #[inline]
+    fn pop(&mut self) -> Page {
+        let page = self.head;
+        self.head = self.arena.link(page);
+        self.len -= 1;
+        self.arena.set_link(page, NIL);
+        Page::from_parts(page, self.arena.id())
     }
 
     /// Puts every page of the pool back into the arena.
     pub fn drain(&mut self) {
-        self.arena.put_pages(mem::take(&mut self.pages));
+        let mut chain = PageChain::new();
+        while self.head != NIL {
+            let page = self.pop();
+            chain.push(page, &self.arena);
+        }
+        self.arena.put_pages(chain);
     }
 
     /// Number of pages in the pool.
     pub fn len(&self) -> usize {
-        self.pages.len()
+        self.len
     }
 
     /// Whether the pool has no page.
     pub fn is_empty(&self) -> bool {
-        self.pages.is_empty()
+        self.head == NIL
     }
 
     /// The numbers of the pages, in the order in which they would be taken.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
-        self.pages.indices(&self.arena)
+        let links = std::iter::successors(Some(self.head), |&page| Some(self.arena.link(page)));
+        links.take(self.len)
     }
 
     /// Pages taken from the pool so far; a get that fell through to the arena does not count.

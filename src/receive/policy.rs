@@ -79,6 +79,19 @@ impl Supply {
         self.bytes_copied += copied as u64;
         copied
     }
+
+    /// Makes a packet's first mergeable buffer, `len` bytes at `offset` of `page`, the skb's: what
+    /// fits into the private head is copied, what is left is frag 0, a fully copied page goes to
+    /// the pool.
+    #[inline]
+    pub(crate) fn first_buffer(&mut self, skb: &mut Skb, page: Page, offset: usize, len: usize) {
+        let copied = self.copy_head(skb, &page, offset, len);
+        if len > copied {
+            skb.push_frag(page, offset + copied, len - copied);
+        } else {
+            self.pool.give_page(page);
+        }
+    }
 }
 
 /// What a policy needs to know of the configuration.

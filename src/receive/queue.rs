@@ -217,43 +217,41 @@ impl<P: Policy> Queue<P> {
         if pending == 0 {
             return Step::Idle;
         }
-        let (first, header, buffers) = match self.waiting.take() {
-            Some(waiting) => match self.wait_on(waiting, pending) {
-                Ok(packet) => packet,
-                Err(step) => return step,
-            },
-            None => {
-                let first = match self.ring.claim(0) {
-                    Ok(first) => first,
-                    Err(fault) => return Step::Break(fault.into()),
-                };
-                self.completions.clear();
-                self.completions.push(first);
-                if first.len < self.rules.header_len {
-                    // The header was not written, so it names no number of buffers.
-                    return self.discard(DeviceFault::ShortPacket);
-                }
-                let header = self.read_header(first);
-                hook(Point::HeaderCopied);
-                match self.rules.count(&header, pending, self.ring.outstanding()) {
-                    Count::Complete(n) => (first, header, n),
-                    Count::Drop(fault) => return self.discard(fault),
-                    Count::Break(fault) => return Step::Break(fault),
-                    Count::Wait(buffers) => return self.start_waiting(first, header, buffers),
-                }
-            }
+        if self.waiting.is_some() {
+            return self.resume(pending, packets);
+        }
+        let first = match self.ring.claim(0) {
+            Ok(first) => first,
+            Err(fault) => return Step::Break(fault.into()),
         };
         self.completions.clear();
         self.completions.push(first);
+        if first.len < self.rules.header_len {
+            // The header was not written, so it names no number of buffers.
+            return self.discard(DeviceFault::ShortPacket);
+        }
+        let header = self.read_header(first);
+        hook(Point::HeaderCopied);
+        match self.rules.count(&header, pending, self.ring.outstanding()) {
+            Count::Complete(n) => self.conclude(&header, n, packets),
+            Count::Drop(fault) => self.discard(fault),
+            Count::Break(fault) => Step::Break(fault),
+            Count::Wait(buffers) => self.start_waiting(first, header, buffers),
+        }
+    }
+
+    /// All buffers of the packet have completed, and `completions` holds the first: checks the
+    /// others' ids, judges the whole, and acts.
+    #[inline]
+    fn conclude(&mut self, header: &VnetHeader, buffers: u16, packets: &mut Vec<Packet>) -> Step {
         for k in 1..buffers {
             match self.ring.claim(k) {
                 Ok(later) => self.completions.push(later),
                 Err(fault) => return Step::Break(fault.into()),
             }
         }
-        let lens = self.completions.iter().map(|completion| completion.len);
-        match self.rules.judge(&header, lens) {
-            Ok(accepted) => self.deliver(&header, accepted.len, accepted.partial, packets),
+        match self.rules.judge(header, &self.completions) {
+            Ok(accepted) => self.deliver(header, accepted.len, accepted.partial, packets),
             Err(fault) => self.discard(fault),
         }
     }
@@ -316,6 +314,7 @@ impl<P: Policy> Queue<P> {
     }
 
     /// WAIT (R7): consumes nothing, and remembers what was read.
+    #[cold]
     fn start_waiting(&mut self, first: Completion, header: VnetHeader, buffers: u16) -> Step {
         self.unfinished(Waiting {
             first,
@@ -328,14 +327,14 @@ impl<P: Policy> Queue<P> {
         })
     }
 
-    /// Looks at a waiting packet again: the packet once it is complete, else what to do instead.
-    fn wait_on(
-        &mut self,
-        mut waiting: Waiting,
-        pending: u16,
-    ) -> Result<(Completion, VnetHeader, u16), Step> {
+    /// Looks at a waiting packet again.
+    #[cold]
+    fn resume(&mut self, pending: u16, packets: &mut Vec<Packet>) -> Step {
+        let Some(mut waiting) = self.waiting.take() else { return Step::Idle };
         if pending >= waiting.buffers {
-            return Ok((waiting.first, waiting.header, waiting.buffers));
+            self.completions.clear();
+            self.completions.push(waiting.first);
+            return self.conclude(&waiting.header, waiting.buffers, packets);
         }
         if pending > waiting.completed {
             waiting.completed = pending;
@@ -345,7 +344,7 @@ impl<P: Policy> Queue<P> {
             waiting.polls += 1;
         }
         waiting.last_poll = self.stats.polls;
-        Err(self.unfinished(waiting))
+        self.unfinished(waiting)
     }
 
     /// Goes on waiting, unless it has taken too long.

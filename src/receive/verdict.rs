@@ -15,6 +15,7 @@
 use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN, RxConfig};
 use super::fault::DeviceFault;
 use crate::memory::PAGE_SIZE;
+use crate::ring::Completion;
 use crate::virtio::{Dialect, Features, GsoType, HEADER_LEN_LEGACY, HeaderFlags, Mode, VnetHeader};
 
 /// Bytes of an Ethernet header: the shortest packet there can be.
@@ -40,6 +41,38 @@ pub(crate) struct Accepted {
     pub len: usize,
     /// Buffers that are not full though not the last.
     pub partial: u64,
+}
+
+/// The used lengths of a packet, as far as the rules look at them.
+struct Lengths {
+    first: u32,
+    total: u64,
+    /// One is more than its buffer has room for.
+    overrun: bool,
+    /// A later one is 0.
+    empty: bool,
+    /// Buffers that are not full though not the last.
+    partial: u64,
+}
+
+impl Lengths {
+    #[inline]
+    fn of_one(len: u32, room: u32) -> Self {
+        Self { first: len, total: len.into(), overrun: len > room, empty: false, partial: 0 }
+    }
+
+    fn of(completions: &[Completion], room: u32) -> Self {
+        let mut lens = Self::of_one(completions.first().map_or(0, |one| one.len), room);
+        let mut last = lens.first;
+        for &Completion { len, .. } in completions.iter().skip(1) {
+            lens.total += u64::from(len);
+            lens.overrun |= len > room;
+            lens.empty |= len == 0;
+            lens.partial += u64::from(last < room);
+            last = len;
+        }
+        lens
+    }
 }
 
 /// The rules under one configuration.
@@ -94,42 +127,35 @@ impl Rules {
     /// R1, R2, R3, R5, R6 and section 7, in this order, each over the whole packet; the first that
     /// fails names the fault.
     #[inline]
-    pub(crate) fn judge<L>(&self, header: &VnetHeader, lens: L) -> Result<Accepted, DeviceFault>
-    where
-        L: ExactSizeIterator<Item = u32> + Clone,
-    {
-        let (h, room, n) = (self.header_len, self.room, lens.len());
-        let total: u64 = lens.clone().map(u64::from).sum();
-        let (mut overrun, mut empty, mut partial) = (false, false, 0);
-        let mut first = 0;
-        for (i, len) in lens.enumerate() {
-            if i == 0 {
-                first = len;
-            } else {
-                empty |= len == 0;
-            }
-            overrun |= len > room;
-            partial += u64::from(len < room && i + 1 < n);
+    pub(crate) fn judge(
+        &self,
+        header: &VnetHeader,
+        completions: &[Completion],
+    ) -> Result<Accepted, DeviceFault> {
+        let lens = match completions {
+            [only] => Lengths::of_one(only.len, self.room),
+            all => Lengths::of(all, self.room),
+        };
+        let (h, n) = (self.header_len, completions.len());
+        if lens.total < u64::from(h) + ETH_HLEN || lens.first < h {
+            return Err(DeviceFault::ShortPacket); // R1, with h the header's true length (L3)
         }
-        if total < u64::from(h) + ETH_HLEN || first < h {
-            return Err(DeviceFault::ShortPacket); // R1, S-L3: h is the header's true length
-        }
-        if overrun {
+        if lens.overrun {
             return Err(DeviceFault::LengthOverrun); // R2, R3
         }
-        if self.mode == Mode::Mergeable {
-            let first_frag = usize::from(first - h > GOOD_COPY_LEN as u32);
+        if n > 1 {
+            let first_frag = usize::from(lens.first - h > GOOD_COPY_LEN as u32);
             if n - 1 + first_frag > usize::from(self.max_frags) {
-                return Err(DeviceFault::TooManyFrags); // R5
+                return Err(DeviceFault::TooManyFrags); // R5; one buffer is one frag at most
             }
-            if empty {
+            if lens.empty {
                 return Err(DeviceFault::EmptyBuffer); // R6
             }
         }
         // No more than max_frags + 1 pages by now, so it fits.
-        let len = (total - u64::from(h)) as u32;
+        let len = (lens.total - u64::from(h)) as u32;
         self.metadata(header, len)?;
-        Ok(Accepted { len: len as usize, partial })
+        Ok(Accepted { len: len as usize, partial: lens.partial })
     }
 
     /// Section 7: checksum and segmentation metadata, against the length and what was negotiated.

@@ -40,15 +40,8 @@ impl Policy for Mergeable {
     ) -> Option<Packet> {
         let mut skb = supply.skbs.alloc()?;
         let (_, page, len) = completions.next()?;
-        let (start, len) = (self.shape.header_len, len - self.shape.header_len);
-        let copied = supply.copy_head(&mut skb, &page, start, len);
-        if len > copied {
-            skb.push_frag(page, start + copied, len - copied);
-        } else {
-            let mut spent = PageChain::new();
-            spent.push(page, &supply.arena);
-            supply.give(spent);
-        }
+        let h = self.shape.header_len;
+        supply.first_buffer(&mut skb, page, h, len - h);
         let mut buffers = 1;
         for (_, page, len) in completions {
             skb.push_frag(page, 0, len);

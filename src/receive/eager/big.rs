@@ -72,9 +72,7 @@ impl Policy for Big {
         if len <= MAX_PACKET_LEN {
             // One by one, as the frags were released: the last ends on top.
             while let Some(page) = pages.pop(&supply.arena) {
-                let mut one = PageChain::new();
-                one.push(page, &supply.arena);
-                supply.give(one);
+                supply.pool.give_page(page);
             }
         } else {
             while skb.len() < len {

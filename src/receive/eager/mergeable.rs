@@ -59,15 +59,8 @@ impl Policy for Mergeable {
     ) -> Option<Packet> {
         let (head, SkbAndPage { mut skb, page }, len) = completions.next()?;
         self.recv.unlink(head);
-        let (start, len) = (self.shape.header_len, len - self.shape.header_len);
-        let copied = supply.copy_head(&mut skb, &page, start, len);
-        if len > copied {
-            skb.push_frag(page, start + copied, len - copied);
-        } else {
-            let mut spent = PageChain::new();
-            spent.push(page, &supply.arena);
-            supply.give(spent);
-        }
+        let h = self.shape.header_len;
+        supply.first_buffer(&mut skb, page, h, len - h);
         let mut buffers = 1;
         for (head, SkbAndPage { skb: spare, page }, len) in completions {
             self.recv.unlink(head);

@@ -12,19 +12,21 @@
 use crate::ring::Head;
 
 /// What a descriptor id stands for.
-#[derive(Debug)]
-enum State<T> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
     /// Free, or in the middle of a chain: nothing that a device may complete.
     Idle,
     /// The head of a chain that the device has.
-    Outstanding(T),
+    Outstanding,
     /// The head of a chain whose completion is being judged.
-    Claimed(T),
+    Claimed,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    state: State<T>,
+    /// Heads of chains that are outstanding or claimed, and only they, have one.
+    token: Option<T>,
+    state: State,
     next: u16,
     /// Heads only: the chain's last descriptor.
     last: u16,
@@ -45,6 +47,7 @@ pub(super) struct Shadow<T> {
 impl<T> Shadow<T> {
     pub(super) fn new(size: u16) -> Self {
         let entry = |id: u16| Entry {
+            token: None,
             state: State::Idle,
             next: if id + 1 < size { id + 1 } else { 0 },
             last: 0,
@@ -90,7 +93,8 @@ impl<T> Shadow<T> {
         self.free -= len;
         self.outstanding += 1;
         let entry = &mut self.entries[usize::from(head)];
-        entry.state = State::Outstanding(token);
+        entry.token = Some(token);
+        entry.state = State::Outstanding;
         entry.last = last;
         entry.len = len;
         Head::new(head)
@@ -101,25 +105,17 @@ impl<T> Shadow<T> {
     #[inline]
     pub(super) fn claim(&mut self, id: u32) -> Option<Head> {
         let entry = self.entries.get_mut(id as usize)?;
-        match std::mem::replace(&mut entry.state, State::Idle) {
-            State::Outstanding(token) => {
-                entry.state = State::Claimed(token);
-                Some(Head::new(id as u16))
-            }
-            other => {
-                entry.state = other;
-                None
-            }
+        if entry.state != State::Outstanding {
+            return None;
         }
+        entry.state = State::Claimed;
+        Some(Head::new(id as u16))
     }
 
     /// The token of an outstanding or claimed chain.
     #[inline]
     pub(super) fn token(&self, head: Head) -> Option<&T> {
-        match &self.entries[usize::from(head.id())].state {
-            State::Outstanding(token) | State::Claimed(token) => Some(token),
-            State::Idle => None,
-        }
+        self.entries[usize::from(head.id())].token.as_ref()
     }
 
     /// Ends a chain: its descriptors are free again. `None` if there is no such chain.
@@ -127,10 +123,8 @@ impl<T> Shadow<T> {
     pub(super) fn finish(&mut self, head: Head) -> Option<T> {
         let entry = &mut self.entries[usize::from(head.id())];
         let (last, len) = (entry.last, entry.len);
-        let token = match std::mem::replace(&mut entry.state, State::Idle) {
-            State::Outstanding(token) | State::Claimed(token) => token,
-            State::Idle => return None,
-        };
+        let token = entry.token.take()?;
+        entry.state = State::Idle;
         if self.free == 0 {
             self.free_head = head.id();
         } else {
