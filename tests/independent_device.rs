@@ -8,9 +8,7 @@
 use std::sync::Arc;
 
 use virtio_queue::{DescriptorChain, Queue, QueueT};
-use vm_memory::{
-    Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion,
-};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 use vnet_rx::device::source::{Frame, Generator, Sizes};
 use vnet_rx::memory::{GUEST_BASE, PageArena};
 use vnet_rx::receive::{RxConfig, RxQueue, Strategy};

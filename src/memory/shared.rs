@@ -296,6 +296,7 @@ impl Window {
     /// Loads a ring word.
     #[inline]
     pub(crate) fn load_u16(&self, offset: usize, order: Ordering) -> u16 {
+        debug_assert!(offset.is_multiple_of(2), "a ring word at an odd offset");
         // SAFETY: `at` checked the range; windows of ring words start aligned, offsets are even.
         unsafe { word16(self.at(offset, 2)) }.load(order)
     }
@@ -303,6 +304,7 @@ impl Window {
     /// Stores a ring word.
     #[inline]
     pub(crate) fn store_u16(&self, offset: usize, value: u16, order: Ordering) {
+        debug_assert!(offset.is_multiple_of(2), "a ring word at an odd offset");
         // SAFETY: `at` checked the range; windows of ring words start aligned, offsets are even.
         unsafe { word16(self.at(offset, 2)) }.store(value, order);
     }

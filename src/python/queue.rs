@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::errors::{ClosedError, ConfigError, OrRaise, exclusive};
 use super::memory::{PyPageArena, PySharedMemory};
 use super::packet::PyPacket;
-use super::values::{PyRingLayout, PyRxConfig, PyStats, within};
+use super::values::{PyRingLayout, PyRxConfig, PyStats};
 use crate::memory::PageArena;
 use crate::receive::{ConfigError as Config, Packet, Point, RxQueue};
 use crate::ring::EventFd;
@@ -82,10 +82,10 @@ impl PyRxQueue {
         budget: i64,
         hook: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Vec<PyPacket>> {
-        let budget = match within::<usize>("budget", budget)? {
-            0 => return Err(ConfigError::new_err("budget 0 is not possible: choose at least 1")),
-            budget => budget,
-        };
+        let budget =
+            usize::try_from(budget).ok().filter(|&budget| budget > 0).ok_or_else(|| {
+                ConfigError::new_err(format!("budget {budget} is not possible: choose at least 1"))
+            })?;
         let mut state = self.state()?;
         let State { queue, packets } = &mut *state;
         match hook {

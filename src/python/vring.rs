@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::errors::{
@@ -100,6 +101,25 @@ impl PyVring {
         let detached =
             ring.detach_unused_buf().map_err(|error| RingRunning::new_err(error.to_string()))?;
         Ok(detached.map(|(_, token)| token))
+    }
+
+    /// Tokens may refer back to the ring; the interpreter's collector must see them.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(ring) = self.ring.try_lock() {
+            for (_, token) in ring.posted() {
+                visit.call(token)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        if let Ok(mut ring) = self.ring.try_lock() {
+            ring.stop();
+            while let Ok(Some(token)) = ring.detach_unused_buf() {
+                drop(token);
+            }
+        }
     }
 
     #[getter]

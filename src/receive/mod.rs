@@ -31,5 +31,5 @@ pub use fault::{DeviceFault, FaultCounts};
 pub use interleave::Point;
 pub use queue::{Polled, RxError};
 pub use rx::{Posted, RxQueue};
-pub use skb::{Frag, Packet, SegmentRef};
+pub use skb::{Frag, Packet, SegmentRef, SharedSegment};
 pub use stats::Stats;

@@ -437,7 +437,9 @@ impl<P: Policy> Queue<P> {
         }
         self.ring.stop();
         self.waiting = None;
-        self.state = State::Stopped;
+        if self.state == State::Running {
+            self.state = State::Stopped;
+        }
         Ok(())
     }
 

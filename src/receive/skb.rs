@@ -174,14 +174,16 @@ impl SegmentRef<'_> {
         }
     }
 
-    /// Fills `to`, which is no longer than the segment.
-    fn copy_to(&self, to: &mut [u8]) {
+    /// Copies the segment's first bytes out, as many as `to` has room for; returns how many.
+    pub fn copy_to(&self, to: &mut [u8]) -> usize {
+        let n = self.len().min(to.len());
         match self {
-            Self::Private(bytes) => to.copy_from_slice(&bytes[..to.len()]),
+            Self::Private(bytes) => to[..n].copy_from_slice(&bytes[..n]),
             Self::Shared(SharedSegment { part, arena }) => {
-                arena.read(&part.page, usize::from(part.offset), to);
+                arena.read(&part.page, usize::from(part.offset), &mut to[..n]);
             }
         }
+        n
     }
 
     /// Where the segment lies. Valid for as long as the packet; shared bytes may change at any
@@ -254,11 +256,9 @@ impl Packet {
 
     /// Copies as many of the packet's bytes out as `bytes` has room for.
     pub fn copy_into(&self, bytes: &mut [u8]) {
-        let mut rest = bytes;
+        let mut at = 0;
         for segment in self.segments() {
-            let (now, later) = rest.split_at_mut(segment.len().min(rest.len()));
-            segment.copy_to(now);
-            rest = later;
+            at += segment.copy_to(&mut bytes[at..]);
         }
     }
 

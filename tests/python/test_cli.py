@@ -1,8 +1,10 @@
 """The command line, as a user meets it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,19 @@ def test_help_teaches() -> None:
     for word in ("CAPTURE", "--json", "Exit status", "default: 256"):
         assert word in shown
     assert run().returncode == 2
+
+
+def test_ctrl_c_ends_it_cleanly() -> None:
+    command = [sys.executable, "-m", "vnet_rx", "compare", "--repeat", "10000000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Until the native module is mapped it is still starting up.
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "vnet-rx" not in maps.read_text():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.strip() == "vnet-rx: interrupted"
 
 
 def test_a_mismatch_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,7 @@ fn block(kind: u32, body: &[u8], big: bool) -> Vec<u8> {
 /// A pcapng capture of one enhanced and one simple packet.
 fn pcapng(big: bool, link: u16, comment: &str) -> Vec<u8> {
     let half = |value: u16| if big { value.to_be_bytes() } else { value.to_le_bytes() };
-    let section =
-        [&word(0x1a2b_3c4d, big)[..], &half(1), &half(0), &[0xff; 8]].concat();
+    let section = [&word(0x1a2b_3c4d, big)[..], &half(1), &half(0), &[0xff; 8]].concat();
     let interface = [&half(link)[..], &[0, 0], &word(0, big)].concat();
     let mut enhanced: Vec<u8> =
         [0, 0, 0, 20, 20].iter().flat_map(|&value| word(value, big)).collect();

@@ -25,11 +25,8 @@ fn tcp(v6: bool, vlan: bool, payload: usize) -> Vec<u8> {
     let options = [TcpOptionElement::Timestamp(1, 2), TcpOptionElement::Noop];
     macro_rules! build {
         ($link:expr) => {{
-            let ip = if v6 {
-                $link.ipv6([1; 16], [2; 16], 64)
-            } else {
-                $link.ipv4([1; 4], [2; 4], 64)
-            };
+            let ip =
+                if v6 { $link.ipv6([1; 16], [2; 16], 64) } else { $link.ipv4([1; 4], [2; 4], 64) };
             let packet = ip.tcp(80, 81, 0, 0).options(&options).unwrap();
             let mut bytes = Vec::new();
             packet.write(&mut bytes, &vec![0; payload]).unwrap();

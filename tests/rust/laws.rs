@@ -15,11 +15,22 @@ enum Op {
     Poll(usize),
     /// A packet over `buffers` buffers, the later ones filled, of which `hold` are completed only
     /// by a later operation.
-    Send { buffers: u16, len: usize, header: VnetHeader, hold: usize },
+    Send {
+        buffers: u16,
+        len: usize,
+        header: VnetHeader,
+        hold: usize,
+    },
     /// The next posted buffer is completed with this length and this header.
-    Complete { len: u32, header: VnetHeader },
+    Complete {
+        len: u32,
+        header: VnetHeader,
+    },
     /// A used entry that may be anything.
-    Used { id: u32, len: u32 },
+    Used {
+        id: u32,
+        len: u32,
+    },
     /// The used index is moved by this much.
     Jump(u16),
     FailPages(u64, u64),
@@ -172,8 +183,7 @@ impl World {
         }
         let num_buffers =
             if header.num_buffers == 0 { merged(buffers).num_buffers } else { header.num_buffers };
-        let mut entries =
-            vec![self.rig.write(VnetHeader { num_buffers, ..header }, &vec![1; len])];
+        let mut entries = vec![self.rig.write(VnetHeader { num_buffers, ..header }, &vec![1; len])];
         for _ in 1..buffers {
             entries.push(self.rig.write_later(&[2; 4096]));
         }

@@ -3,6 +3,7 @@
 mod rig;
 
 mod capture;
+mod driver_faults;
 mod ethernet;
 mod laws;
 mod memory;

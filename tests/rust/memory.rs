@@ -112,7 +112,8 @@ fn no_page_is_lost_or_handed_out_twice_among_threads() {
                     random ^= random << 17;
                     if random % 3 > 0 && held.len() < 24 {
                         if let Some(page) = arena.alloc_page() {
-                            let before = owned[page.index() as usize].fetch_add(1, Ordering::AcqRel);
+                            let before =
+                                owned[page.index() as usize].fetch_add(1, Ordering::AcqRel);
                             assert_eq!(before, 0, "handed out twice");
                             held.push(page);
                         }
@@ -149,7 +150,11 @@ fn objects_are_reused_and_counted_wherever_they_are_dropped() {
         Object::default()
     });
     let (sender, receiver) = mpsc::sync_channel(32);
-    let dropper = thread::spawn(move || for object in receiver { drop(object) });
+    let dropper = thread::spawn(move || {
+        for object in receiver {
+            drop(object)
+        }
+    });
     for _ in 0..20_000 {
         let mut object = slab.alloc().unwrap();
         assert!(object.0.is_empty(), "as good as new");

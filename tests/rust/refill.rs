@@ -249,3 +249,19 @@ fn rings_share_an_arena_until_its_room_is_used_up() {
     queues.remove(1);
     RxQueue::new(config, &arena).unwrap();
 }
+
+#[test]
+fn a_broken_queue_stays_broken_until_it_is_reset() {
+    for config in every_config() {
+        let mut rig = Rig::new(config);
+        rig.complete(&[(u32::MAX, 60)]);
+        assert_eq!(rig.poll(1).broken, Some(DeviceFault::BadUsedId));
+        rig.queue.stop().unwrap();
+        let broken = RxError::Broken(DeviceFault::BadUsedId);
+        assert_eq!(rig.queue.poll(1, &mut Vec::new()), Err(broken));
+        while rig.queue.detach_unused_buf().unwrap().is_some() {}
+        assert_eq!(rig.queue.refill(), Err(broken));
+        rig.reset();
+        rig.expect_next_good();
+    }
+}

@@ -360,11 +360,11 @@ fn the_first_rule_in_order_names_the_fault() {
     use DeviceFault::*;
     // (num_buffers, used lengths, header flags, fault): each packet breaks several rules.
     let cases: [(u16, &[u32], u8, DeviceFault); 5] = [
-        (2, &[12, 0], 1, ShortPacket),       // R1 before R6
+        (2, &[12, 0], 1, ShortPacket),           // R1 before R6
         (3, &[4096, 4097, 0], 0, LengthOverrun), // R2 before R6
-        (20, &[4096; 20], 1, TooManyFrags),  // R5 before section 7
-        (2, &[4096, 0], 1, EmptyBuffer),     // R6 before section 7
-        (0, &[5000], 1, ZeroBuffers),        // R4 before R2
+        (20, &[4096; 20], 1, TooManyFrags),      // R5 before section 7
+        (2, &[4096, 0], 1, EmptyBuffer),         // R6 before section 7
+        (0, &[5000], 1, ZeroBuffers),            // R4 before R2
     ];
     for config in configs(&[Mode::Mergeable]) {
         for (n, lens, flags, fault) in cases {
@@ -373,8 +373,11 @@ fn the_first_rule_in_order_names_the_fault() {
             let header = VnetHeader { flags, csum_start: u16::MAX, ..merged(n) };
             let mut entries = Vec::new();
             for (k, &len) in lens.iter().enumerate() {
-                let (id, _) =
-                    if k == 0 { rig.write(header, &pattern(60)) } else { rig.write_later(&[0; 60]) };
+                let (id, _) = if k == 0 {
+                    rig.write(header, &pattern(60))
+                } else {
+                    rig.write_later(&[0; 60])
+                };
                 entries.push((id, len));
             }
             rig.complete(&entries);

@@ -32,7 +32,7 @@ use crate::virtio::VnetHeader;
 /// The first word of a comment that holds a header.
 const COMMENT: &str = "virtio_net_hdr";
 /// Captures are read whole; this is more than any that makes sense here.
-const MOST_BYTES: u64 = 4 << 30;
+const MOST_BYTES: u64 = 1 << 30;
 
 /// Which of the two formats a file is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

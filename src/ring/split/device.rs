@@ -39,6 +39,9 @@ pub enum DriverFault {
     /// A descriptor that the device may not write, or an indirect one, in a receive buffer.
     #[error("descriptor flags {0:#x}: a receive buffer is device-writable and not indirect")]
     Flags(u16),
+    /// A descriptor of no byte. Refusing it bounds the work of gathering buffers for a frame.
+    #[error("a receive descriptor of 0 bytes")]
+    NoRoom,
     /// A buffer outside the shared memory.
     #[error("a buffer outside the memory: {0}")]
     OutOfRange(#[from] OutOfRange),
@@ -143,6 +146,9 @@ impl SplitDevice {
                 return Err(DriverFault::Flags(flags));
             }
             let segment = Segment { addr: desc.addr.get(), len: desc.len.get() };
+            if segment.len == 0 {
+                return Err(DriverFault::NoRoom);
+            }
             self.memory.check(segment.addr, segment.len as usize)?;
             chain.segments.push(segment);
             if flags & DESC_F_NEXT == 0 {
