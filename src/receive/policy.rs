@@ -11,7 +11,7 @@ use super::verdict::data_offset;
 use crate::memory::{Page, PageArena, PageChain, PagePool, Slab, Slot};
 use crate::ring::split::SplitDriver;
 use crate::ring::{Completion, Head, Segment};
-use crate::virtio::VnetHeader;
+use crate::virtio::HeaderBytes;
 
 /// Where buffers and packets come from and go back to.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Supply {
     /// Makes a packet's first mergeable buffer, `len` bytes at `offset` of `page`, the skb's: what
     /// fits into the private head is copied, what is left is frag 0, a fully copied page goes to
     /// the pool.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first_buffer(&mut self, skb: &mut Skb, page: Page, offset: usize, len: usize) {
         let copied = self.copy_head(skb, &page, offset, len);
         if len > copied {
@@ -148,9 +148,11 @@ pub(crate) trait Policy {
 
     fn new(config: &RxConfig) -> Self;
 
-    /// Makes a buffer and lists its segments in `segments`, which is empty. `None` when memory ran
-    /// out; everything taken has gone back then.
-    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<Self::Buffer>;
+    /// Makes a buffer. `None` when memory ran out; everything taken has gone back then.
+    fn make(&mut self, supply: &mut Supply) -> Option<Self::Buffer>;
+
+    /// The segments of the buffer that was made last.
+    fn segments(&self) -> &[Segment];
 
     /// The buffer has been posted as `head`.
     #[inline]
@@ -164,7 +166,7 @@ pub(crate) trait Policy {
     fn deliver(
         &mut self,
         supply: &mut Supply,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &mut Completions<'_, Self::Buffer>,
     ) -> Option<Packet>;
 

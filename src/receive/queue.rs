@@ -18,8 +18,8 @@ use super::stats::Stats;
 use super::verdict::{Count, Rules};
 use crate::memory::{PageArena, PageChain, RingArea};
 use crate::ring::split::{LayoutError, SplitDriver};
-use crate::ring::{Completion, EventFd, Segment};
-use crate::virtio::{Mode, VnetHeader};
+use crate::ring::{Completion, EventFd};
+use crate::virtio::{HeaderBytes, Mode};
 
 /// Why a queue refuses to do something. It has done nothing then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ enum State {
 #[derive(Debug)]
 struct Waiting {
     first: Completion,
-    header: VnetHeader,
+    header: HeaderBytes,
     buffers: u16,
     /// Completions there were when it was last looked at.
     completed: u16,
@@ -104,8 +104,7 @@ pub(crate) struct Queue<P: Policy> {
     kick: Option<Arc<EventFd>>,
     /// What `watchdog` last saw.
     last_position: Option<(u16, u16)>,
-    /// Room for one buffer's segments and one packet's completions, kept to save allocations.
-    segments: Vec<Segment>,
+    /// The completions of the packet being judged, kept to save allocations.
     completions: Vec<Completion>,
     /// Keeps the ring's memory.
     area: RingArea,
@@ -133,7 +132,6 @@ impl<P: Policy> Queue<P> {
             stats: Stats::default(),
             kick: None,
             last_position: None,
-            segments: Vec::with_capacity(config.descriptors_per_buffer()),
             completions: Vec::with_capacity(usize::from(config.max_frags) + 1),
             area,
         })
@@ -232,8 +230,8 @@ impl<P: Policy> Queue<P> {
         }
         let header = self.read_header(first);
         hook(Point::HeaderCopied);
-        match self.rules.count(&header, pending, self.ring.outstanding()) {
-            Count::Complete(n) => self.conclude(&header, n, packets),
+        match self.rules.count(header, pending, self.ring.outstanding()) {
+            Count::Complete(n) => self.conclude(header, n, packets),
             Count::Drop(fault) => self.discard(fault),
             Count::Break(fault) => Step::Break(fault),
             Count::Wait(buffers) => self.start_waiting(first, header, buffers),
@@ -242,8 +240,8 @@ impl<P: Policy> Queue<P> {
 
     /// All buffers of the packet have completed, and `completions` holds the first: checks the
     /// others' ids, judges the whole, and acts.
-    #[inline]
-    fn conclude(&mut self, header: &VnetHeader, buffers: u16, packets: &mut Vec<Packet>) -> Step {
+    #[inline(always)]
+    fn conclude(&mut self, header: HeaderBytes, buffers: u16, packets: &mut Vec<Packet>) -> Step {
         for k in 1..buffers {
             match self.ring.claim(k) {
                 Ok(later) => self.completions.push(later),
@@ -258,16 +256,16 @@ impl<P: Policy> Queue<P> {
 
     /// The one private copy of a packet's header.
     #[inline]
-    fn read_header(&self, first: Completion) -> VnetHeader {
+    fn read_header(&self, first: Completion) -> HeaderBytes {
         let page = self.ring.token(first.head).and_then(|b| self.policy.header_page(b));
         let bytes = page.map(|page| self.supply.arena.read_header(page));
-        VnetHeader::from_array(bytes.unwrap_or_default())
+        HeaderBytes::new(bytes.unwrap_or_default())
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
-        header: &VnetHeader,
+        header: HeaderBytes,
         len: usize,
         partial: u64,
         packets: &mut Vec<Packet>,
@@ -315,7 +313,7 @@ impl<P: Policy> Queue<P> {
 
     /// WAIT (R7): consumes nothing, and remembers what was read.
     #[cold]
-    fn start_waiting(&mut self, first: Completion, header: VnetHeader, buffers: u16) -> Step {
+    fn start_waiting(&mut self, first: Completion, header: HeaderBytes, buffers: u16) -> Step {
         self.unfinished(Waiting {
             first,
             header,
@@ -334,7 +332,7 @@ impl<P: Policy> Queue<P> {
         if pending >= waiting.buffers {
             self.completions.clear();
             self.completions.push(waiting.first);
-            return self.conclude(&waiting.header, waiting.buffers, packets);
+            return self.conclude(waiting.header, waiting.buffers, packets);
         }
         if pending > waiting.completed {
             waiting.completed = pending;
@@ -387,12 +385,11 @@ impl<P: Policy> Queue<P> {
         let mut posted = 0;
         self.refill_needed = false;
         while self.ring.free() >= self.descriptors {
-            self.segments.clear();
-            let Some(buffer) = self.policy.make(&mut self.supply, &mut self.segments) else {
+            let Some(buffer) = self.policy.make(&mut self.supply) else {
                 self.refill_needed = true;
                 break;
             };
-            match self.ring.add(&self.segments, buffer) {
+            match self.ring.add(self.policy.segments(), buffer) {
                 Ok(head) => self.policy.posted(head),
                 Err(refused) => {
                     debug_assert!(false, "room was checked: {refused:?}");

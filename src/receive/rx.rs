@@ -75,6 +75,10 @@ impl RxQueue {
     /// when the ring runs low, and asks for a notification if there was less to do than the budget
     /// allowed (RECEIVE.md, section 8). Never waits.
     ///
+    /// Whoever sleeps until the device notifies must look at [`refill_needed`](Self::refill_needed)
+    /// first: packets that are held can leave the arena without a page and the ring without a
+    /// buffer, and an empty ring never notifies. Poll again once pages are back.
+    ///
     /// # Errors
     /// [`RxError`]; nothing has happened then. The poll in which the device is found to be
     /// untrustworthy is not an error: it returns the packets it had and says so in
@@ -120,9 +124,9 @@ impl RxQueue {
         each!(&mut self.queue, queue => queue.disconnect())
     }
 
-    /// Declares that the device no longer uses the ring. Only [`detach_unused_buf`]
-    /// (Self::detach_unused_buf), [`reset`](Self::reset) and [`close`](Self::close) make sense
-    /// afterwards.
+    /// Declares that the device no longer uses the ring. What makes sense afterwards is
+    /// [`detach_unused_buf`](Self::detach_unused_buf), [`reset`](Self::reset) and
+    /// [`close`](Self::close).
     ///
     /// # Errors
     /// [`RxError::Closed`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN};
 use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, Recycle, Slot};
-use crate::virtio::{HeaderFlags, VnetHeader};
+use crate::virtio::{HeaderBytes, VnetHeader};
 
 /// Part of a page that holds packet bytes. The page belongs to the skb.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct PagePart {
 ///
 /// Its bytes are, in this order: the private head or the linear part, then the frags.
 pub(crate) struct Skb {
-    header: VnetHeader,
+    header: HeaderBytes,
     len: usize,
     head: [u8; GOOD_COPY_LEN],
     head_len: usize,
@@ -32,7 +32,7 @@ pub(crate) struct Skb {
 impl Skb {
     pub(crate) fn new(arena: Arc<PageArena>, max_frags: u16) -> Self {
         Self {
-            header: VnetHeader::default(),
+            header: HeaderBytes::default(),
             len: 0,
             head: [0; GOOD_COPY_LEN],
             head_len: 0,
@@ -86,16 +86,14 @@ impl Skb {
 
     /// Finishes the packet: what the device wrote of it, and the number of buffers really used.
     #[inline]
-    pub(crate) fn finish(&mut self, header: &VnetHeader, buffers: u16) {
-        let known = HeaderFlags::NEEDS_CSUM | HeaderFlags::DATA_VALID;
-        self.header = VnetHeader { flags: header.flags & known, num_buffers: buffers, ..*header };
+    pub(crate) fn finish(&mut self, header: HeaderBytes, buffers: u16) {
+        self.header = header.delivered(buffers);
     }
 }
 
 impl Recycle for Skb {
     #[inline]
     fn recycle(&mut self) {
-        self.header = VnetHeader::default();
         (self.len, self.head_len) = (0, 0);
         if let Some(part) = self.linear.take() {
             self.arena.put_page(part.page);
@@ -213,7 +211,7 @@ impl Packet {
     /// The packet's metadata: as written by the device, `flags` limited to the two known bits,
     /// `num_buffers` the number of buffers really used.
     pub fn header(&self) -> VnetHeader {
-        self.skb.header
+        self.skb.header.decode()
     }
 
     /// Bytes in the private head or the linear part.

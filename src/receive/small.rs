@@ -6,11 +6,12 @@ use super::policy::{Completions, Policy, Shape, Supply};
 use super::skb::{Packet, Skb};
 use crate::memory::{Page, PageArena, PageChain, Slot};
 use crate::ring::{Head, Segment};
-use crate::virtio::VnetHeader;
+use crate::virtio::HeaderBytes;
 
 #[derive(Debug)]
 pub(crate) struct Small {
     shape: Shape,
+    segments: Vec<Segment>,
     /// Eager only: all posted skbs.
     recv: Option<RecvList>,
 }
@@ -42,14 +43,15 @@ impl Policy for Small {
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
         let eager = config.strategy == Strategy::Eager;
-        Self { shape, recv: eager.then(|| RecvList::new(shape.ring_size)) }
+        Self { shape, segments: Vec::new(), recv: eager.then(|| RecvList::new(shape.ring_size)) }
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<Slot<Skb>> {
+    fn make(&mut self, supply: &mut Supply) -> Option<Slot<Skb>> {
+        self.segments.clear();
         let skb = supply.linear_skb(self.shape.data_offset)?;
         if let Some(page) = skb.linear_page() {
-            linear_segments(&self.shape, supply.arena.address(page), segments);
+            linear_segments(&self.shape, supply.arena.address(page), &mut self.segments);
         }
         Some(skb)
     }
@@ -62,6 +64,11 @@ impl Policy for Small {
     }
 
     #[inline]
+    fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    #[inline]
     fn header_page<'b>(&self, skb: &'b Slot<Skb>) -> Option<&'b Page> {
         skb.linear_page()
     }
@@ -70,7 +77,7 @@ impl Policy for Small {
     fn deliver(
         &mut self,
         _: &mut Supply,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &mut Completions<'_, Slot<Skb>>,
     ) -> Option<Packet> {
         let (head, mut skb, len) = completions.next()?;

@@ -16,7 +16,9 @@ use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN, RxConfig};
 use super::fault::DeviceFault;
 use crate::memory::PAGE_SIZE;
 use crate::ring::Completion;
-use crate::virtio::{Dialect, Features, GsoType, HEADER_LEN_LEGACY, HeaderFlags, Mode, VnetHeader};
+use crate::virtio::{
+    Dialect, Features, GsoType, HEADER_LEN_LEGACY, HeaderBytes, HeaderFlags, Mode, VnetHeader,
+};
 
 /// Bytes of an Ethernet header: the shortest packet there can be.
 const ETH_HLEN: u64 = 14;
@@ -110,11 +112,11 @@ impl Rules {
     ///
     /// `completed` and `outstanding` both include the first buffer.
     #[inline]
-    pub(crate) fn count(&self, header: &VnetHeader, completed: u16, outstanding: u16) -> Count {
+    pub(crate) fn count(&self, header: HeaderBytes, completed: u16, outstanding: u16) -> Count {
         if self.mode != Mode::Mergeable {
             return Count::Complete(1); // R9
         }
-        match header.num_buffers {
+        match header.num_buffers() {
             0 => Count::Drop(DeviceFault::ZeroBuffers), // R4
             n if n > outstanding => Count::Break(DeviceFault::BufferCount), // R8
             n if n > completed => Count::Wait(n),       // R7
@@ -126,10 +128,10 @@ impl Rules {
     ///
     /// R1, R2, R3, R5, R6 and section 7, in this order, each over the whole packet; the first that
     /// fails names the fault.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn judge(
         &self,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &[Completion],
     ) -> Result<Accepted, DeviceFault> {
         let lens = match completions {
@@ -154,12 +156,13 @@ impl Rules {
         }
         // No more than max_frags + 1 pages by now, so it fits.
         let len = (lens.total - u64::from(h)) as u32;
-        self.metadata(header, len)?;
+        if !header.is_plain() {
+            self.metadata(&header.decode(), len)?;
+        }
         Ok(Accepted { len: len as usize, partial: lens.partial })
     }
 
     /// Section 7: checksum and segmentation metadata, against the length and what was negotiated.
-    #[inline]
     fn metadata(&self, header: &VnetHeader, len: u32) -> Result<(), DeviceFault> {
         let needs_csum = header.flags & HeaderFlags::NEEDS_CSUM != 0;
         if needs_csum {

@@ -117,3 +117,39 @@ impl VnetHeader {
         }
     }
 }
+
+/// A header as a device wrote it, copied once and decoded where it is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeaderBytes([u8; HEADER_LEN_MERGEABLE]);
+
+impl HeaderBytes {
+    pub(crate) fn new(bytes: [u8; HEADER_LEN_MERGEABLE]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether there is nothing to check or to segment: no checksum to complete, no GSO type.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0[0] & HeaderFlags::NEEDS_CSUM == 0 && self.0[1] == GsoType::NONE
+    }
+
+    /// Means something in the 12-byte layout only.
+    #[inline]
+    pub(crate) fn num_buffers(&self) -> u16 {
+        u16::from_le_bytes([self.0[10], self.0[11]])
+    }
+
+    /// The header as it is delivered with a packet: only the two known flags, and the number of
+    /// buffers that were really used.
+    #[inline]
+    pub(crate) fn delivered(mut self, buffers: u16) -> Self {
+        self.0[0] &= HeaderFlags::NEEDS_CSUM | HeaderFlags::DATA_VALID;
+        [self.0[10], self.0[11]] = buffers.to_le_bytes();
+        self
+    }
+
+    #[inline]
+    pub(crate) fn decode(&self) -> VnetHeader {
+        VnetHeader::from_array(self.0)
+    }
+}

@@ -7,6 +7,7 @@ mod header;
 mod ring;
 
 pub use features::{Dialect, Features, Mode, UnknownName};
+pub(crate) use header::HeaderBytes;
 pub use header::{GsoType, HEADER_LEN_LEGACY, HEADER_LEN_MERGEABLE, HeaderFlags, VnetHeader};
 pub use ring::{
     AVAIL_F_NO_INTERRUPT, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Descriptor, MAX_RING_SIZE,

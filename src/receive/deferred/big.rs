@@ -5,11 +5,12 @@ use crate::receive::config::RxConfig;
 use crate::receive::policy::{Completions, Policy, Shape, Supply};
 use crate::receive::skb::Packet;
 use crate::ring::{Head, Segment};
-use crate::virtio::VnetHeader;
+use crate::virtio::HeaderBytes;
 
 #[derive(Debug)]
 pub(crate) struct Big {
     shape: Shape,
+    segments: Vec<Segment>,
 }
 
 /// A posted buffer: its first page, and the others in order.
@@ -33,26 +34,33 @@ impl Policy for Big {
     type Buffer = BigBuffer;
 
     fn new(config: &RxConfig) -> Self {
-        Self { shape: Shape::new(config) }
+        Self { shape: Shape::new(config), segments: Vec::new() }
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<BigBuffer> {
+    fn make(&mut self, supply: &mut Supply) -> Option<BigBuffer> {
+        self.segments.clear();
         let mut rest = supply.get_pages(self.shape.max_frags + 1)?;
         let first = rest.pop(&supply.arena)?;
         let addr = supply.arena.address(&first);
         let start = self.shape.data_offset;
         if start == self.shape.header_len {
-            segments.push(Segment { addr, len: PAGE_SIZE as u32 });
+            self.segments.push(Segment { addr, len: PAGE_SIZE as u32 });
         } else {
-            segments.push(Segment { addr, len: self.shape.header_len as u32 });
-            segments.push(Segment { addr: addr + start as u64, len: (PAGE_SIZE - start) as u32 });
+            self.segments.push(Segment { addr, len: self.shape.header_len as u32 });
+            self.segments
+                .push(Segment { addr: addr + start as u64, len: (PAGE_SIZE - start) as u32 });
         }
-        segments.extend(
+        self.segments.extend(
             rest.indices(&supply.arena)
                 .map(|page| Segment { addr: supply.arena.address_of(page), len: PAGE_SIZE as u32 }),
         );
         Some(BigBuffer { first, rest })
+    }
+
+    #[inline]
+    fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     #[inline]
@@ -64,7 +72,7 @@ impl Policy for Big {
     fn deliver(
         &mut self,
         supply: &mut Supply,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &mut Completions<'_, BigBuffer>,
     ) -> Option<Packet> {
         let mut skb = supply.skbs.alloc()?;

@@ -5,25 +5,34 @@ use crate::receive::config::RxConfig;
 use crate::receive::policy::{Completions, Policy, Shape, Supply};
 use crate::receive::skb::Packet;
 use crate::ring::{Head, Segment};
-use crate::virtio::VnetHeader;
+use crate::virtio::HeaderBytes;
+
+/// A whole page; the address is filled in.
+const PAGE: Segment = Segment { addr: 0, len: PAGE_SIZE as u32 };
 
 #[derive(Debug)]
 pub(crate) struct Mergeable {
     shape: Shape,
+    segment: [Segment; 1],
 }
 
 impl Policy for Mergeable {
     type Buffer = Page;
 
     fn new(config: &RxConfig) -> Self {
-        Self { shape: Shape::new(config) }
+        Self { shape: Shape::new(config), segment: [PAGE; 1] }
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<Page> {
+    fn make(&mut self, supply: &mut Supply) -> Option<Page> {
         let page = supply.pool.get_a_page()?;
-        segments.push(Segment { addr: supply.arena.address(&page), len: PAGE_SIZE as u32 });
+        self.segment[0].addr = supply.arena.address(&page);
         Some(page)
+    }
+
+    #[inline]
+    fn segments(&self) -> &[Segment] {
+        &self.segment
     }
 
     #[inline]
@@ -35,7 +44,7 @@ impl Policy for Mergeable {
     fn deliver(
         &mut self,
         supply: &mut Supply,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &mut Completions<'_, Page>,
     ) -> Option<Packet> {
         let mut skb = supply.skbs.alloc()?;

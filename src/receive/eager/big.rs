@@ -7,11 +7,12 @@ use crate::receive::policy::{Completions, Policy, Shape, Supply};
 use crate::receive::skb::{Packet, Skb};
 use crate::receive::small::linear_segments;
 use crate::ring::{Head, Segment};
-use crate::virtio::VnetHeader;
+use crate::virtio::HeaderBytes;
 
 #[derive(Debug)]
 pub(crate) struct Big {
     shape: Shape,
+    segments: Vec<Segment>,
     recv: RecvList,
 }
 
@@ -27,20 +28,21 @@ impl Policy for Big {
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
-        Self { shape, recv: RecvList::new(shape.ring_size) }
+        Self { shape, segments: Vec::new(), recv: RecvList::new(shape.ring_size) }
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<SkbAndPages> {
+    fn make(&mut self, supply: &mut Supply) -> Option<SkbAndPages> {
+        self.segments.clear();
         let skb = supply.linear_skb(self.shape.data_offset)?;
         let Some(pages) = supply.get_pages(self.shape.max_frags) else {
             supply.skbs.free(skb);
             return None;
         };
         if let Some(page) = skb.linear_page() {
-            linear_segments(&self.shape, supply.arena.address(page), segments);
+            linear_segments(&self.shape, supply.arena.address(page), &mut self.segments);
         }
-        segments.extend(
+        self.segments.extend(
             pages
                 .indices(&supply.arena)
                 .map(|page| Segment { addr: supply.arena.address_of(page), len: PAGE_SIZE as u32 }),
@@ -54,6 +56,11 @@ impl Policy for Big {
     }
 
     #[inline]
+    fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    #[inline]
     fn header_page<'b>(&self, buffer: &'b SkbAndPages) -> Option<&'b Page> {
         buffer.skb.linear_page()
     }
@@ -62,7 +69,7 @@ impl Policy for Big {
     fn deliver(
         &mut self,
         supply: &mut Supply,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &mut Completions<'_, SkbAndPages>,
     ) -> Option<Packet> {
         let (head, SkbAndPages { mut skb, mut pages }, len) = completions.next()?;

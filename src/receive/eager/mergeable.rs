@@ -6,11 +6,15 @@ use crate::receive::config::RxConfig;
 use crate::receive::policy::{Completions, Policy, Shape, Supply};
 use crate::receive::skb::{Packet, Skb};
 use crate::ring::{Head, Segment};
-use crate::virtio::VnetHeader;
+use crate::virtio::HeaderBytes;
+
+/// A whole page; the address is filled in.
+const PAGE: Segment = Segment { addr: 0, len: PAGE_SIZE as u32 };
 
 #[derive(Debug)]
 pub(crate) struct Mergeable {
     shape: Shape,
+    segment: [Segment; 1],
     recv: RecvList,
 }
 
@@ -26,23 +30,28 @@ impl Policy for Mergeable {
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
-        Self { shape, recv: RecvList::new(shape.ring_size) }
+        Self { shape, segment: [PAGE; 1], recv: RecvList::new(shape.ring_size) }
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply, segments: &mut Vec<Segment>) -> Option<SkbAndPage> {
+    fn make(&mut self, supply: &mut Supply) -> Option<SkbAndPage> {
         let skb = supply.skbs.alloc()?;
         let Some(page) = supply.pool.get_a_page() else {
             supply.skbs.free(skb);
             return None;
         };
-        segments.push(Segment { addr: supply.arena.address(&page), len: PAGE_SIZE as u32 });
+        self.segment[0].addr = supply.arena.address(&page);
         Some(SkbAndPage { skb, page })
     }
 
     #[inline]
     fn posted(&mut self, head: Head) {
         self.recv.link(head);
+    }
+
+    #[inline]
+    fn segments(&self) -> &[Segment] {
+        &self.segment
     }
 
     #[inline]
@@ -54,7 +63,7 @@ impl Policy for Mergeable {
     fn deliver(
         &mut self,
         supply: &mut Supply,
-        header: &VnetHeader,
+        header: HeaderBytes,
         completions: &mut Completions<'_, SkbAndPage>,
     ) -> Option<Packet> {
         let (head, SkbAndPage { mut skb, page }, len) = completions.next()?;
