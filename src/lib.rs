@@ -8,5 +8,8 @@ mod python;
 pub mod receive;
 pub mod replay;
 pub mod ring;
+#[cfg(loom)]
+pub mod sync;
+#[cfg(not(loom))]
 mod sync;
 pub mod virtio;

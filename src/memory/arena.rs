@@ -3,15 +3,15 @@
 use std::mem;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32 as SerialNumber;
+use std::sync::atomic::{AtomicU32 as SerialNumber, AtomicU64, Ordering};
 
+use super::PAGE_SIZE;
+use super::address::{GUEST_BASE, MemoryError, OutOfRange};
 use super::failure::FailPlan;
 use super::free_list::{FreeList, NIL};
 use super::pool::PageChain;
 use super::ring_area::{RING_ROOM, RingSpace};
-use super::shared::{GUEST_BASE, MemoryError, SharedMemory, Window};
-use super::{PAGE_SIZE, shared};
-use crate::sync::{AtomicU64, Ordering};
+use super::shared::{SharedMemory, Window};
 
 /// Tells pages of different arenas apart.
 pub(super) type ArenaId = NonZeroU32;
@@ -90,9 +90,9 @@ impl PageArena {
         let memory = SharedMemory::new(len.ok_or_else(|| too_many(pages))?)?;
         let first_page = GUEST_BASE + RING_ROOM as u64;
         let window = memory.window(first_page, pages * PAGE_SIZE, PAGE_SIZE);
-        let window = window.map_err(|_: shared::OutOfRange| too_many(pages))?;
+        let window = window.map_err(|_: OutOfRange| too_many(pages))?;
         // 0 comes up after four thousand million arenas; a fixed stand-in is as good as any other.
-        let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Self {
             list: FreeList::full(count),
             id: NonZeroU32::new(serial).unwrap_or(NonZeroU32::MAX),
@@ -236,7 +236,7 @@ impl PageArena {
     }
 
     /// A pointer to `len` bytes of a page, for those that export a view of it.
-    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "only Python exports views"))]
+    #[cfg(feature = "python")]
     pub(crate) fn pointer(&self, page: &Page, offset: usize, len: usize) -> *const u8 {
         assert!(offset + len <= PAGE_SIZE, "a view would leave the page");
         self.pages.pointer(page.index as usize * PAGE_SIZE + offset, len)

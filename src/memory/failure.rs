@@ -1,8 +1,7 @@
 //! Allocation failure on demand, so that a test can make any chosen allocation fail.
 
 use std::sync::Mutex;
-
-use crate::sync::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Decides which of the coming allocations fail. Costs one relaxed load while nothing is planned.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@
 //! ABA problem); the tag grows with every change of `head` and makes that compare-exchange fail.
 //! (It would have to come round by exactly 2^32 changes within one pop to be fooled.)
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Site, at, tag_step};
 
 /// The end of a list of pages.
 pub(super) const NIL: u32 = u32::MAX;
@@ -43,7 +43,7 @@ impl FreeList {
     pub fn pop(&self) -> Option<u32> {
         // Acquire, here and on failure: the word of the page that `head` names was written before
         // the Release that put it there.
-        let mut head = self.head.load(Ordering::Acquire);
+        let mut head = self.head.load(at(Site::Pop, Ordering::Acquire));
         loop {
             let page = head as u32;
             if page == NIL {
@@ -58,7 +58,7 @@ impl FreeList {
                 head,
                 retag(head, next),
                 Ordering::Relaxed,
-                Ordering::Acquire,
+                at(Site::PopAgain, Ordering::Acquire),
             ) {
                 Ok(_) => return Some(page),
                 Err(now) => head = now,
@@ -77,7 +77,7 @@ impl FreeList {
             match self.head.compare_exchange_weak(
                 head,
                 retag(head, first),
-                Ordering::Release,
+                at(Site::Push, Ordering::Release),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return,
@@ -116,5 +116,5 @@ impl FreeList {
 /// `head` with its tag moved on and naming `page`.
 #[inline]
 fn retag(head: u64, page: u32) -> u64 {
-    ((head >> 32).wrapping_add(1) << 32) | u64::from(page)
+    ((head >> 32).wrapping_add(tag_step(Site::Tag)) << 32) | u64::from(page)
 }

@@ -14,19 +14,22 @@
 //! twice, using it after giving it, or building a cycle does not compile. A token that is dropped
 //! instead of given back is a bug of the caller, caught by a debug assertion.
 
+mod address;
 mod arena;
 mod failure;
 mod free_list;
 mod pool;
 mod ring_area;
+#[cfg_attr(loom, path = "shared_model.rs")]
 mod shared;
 mod slab;
 
+pub use address::{GUEST_BASE, MemoryError, OutOfRange};
 pub use arena::{Page, PageArena};
 pub use failure::FailPlan;
 pub use pool::{PageChain, PagePool};
 pub use ring_area::RingArea;
-pub use shared::{GUEST_BASE, MemoryError, OutOfRange, SharedMemory};
+pub use shared::SharedMemory;
 pub use slab::{Recycle, Slab, Slot};
 
 #[cfg(loom)]

@@ -7,6 +7,8 @@
 //! 2. Every ring word is one atomic access of its own width; bulk bytes are one raw-pointer copy.
 //!
 //! A [`Window`] is checked once, when it is made; its accessors then check only the offset.
+//!
+//! Under `--cfg loom` the file `shared_model.rs` takes this one's place, with the same interface.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,44 +20,10 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Guest address of the region's first byte. Far from 0 and from every offset, so that an offset
-/// taken for an address never lands in the region by luck.
-pub const GUEST_BASE: u64 = 0x1_0000_0000;
+use super::address::{MemoryError, OutOfRange, offset_in};
 
 #[cfg(target_endian = "big")]
 compile_error!("vnet-rx supports little-endian targets only: ring words are stored as they are");
-
-/// Why shared memory could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum MemoryError {
-    /// The region would have no byte, or more than an address can hold.
-    #[error("a shared memory region of {0} bytes cannot be made: give 1 to {max}", max = isize::MAX)]
-    Length(u64),
-    /// The kernel refused.
-    #[error("{what} of {len} bytes failed: {source}")]
-    System {
-        /// The step that failed.
-        what: &'static str,
-        /// Bytes asked for.
-        len: usize,
-        /// The kernel's answer.
-        source: std::io::Error,
-    },
-}
-
-/// An access that is not wholly inside the region, or not aligned for its width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "guest address {addr:#x} + {len} bytes is not an aligned range inside {GUEST_BASE:#x}..{end:#x}"
-)]
-pub struct OutOfRange {
-    /// First guest address of the access.
-    pub addr: u64,
-    /// Its length in bytes.
-    pub len: u64,
-    /// The first guest address behind the region.
-    pub end: u64,
-}
 
 /// One region of memory that a device shares with the driver: a memfd, mapped once, sealed so that
 /// no peer can shrink it under us (fault F39).
@@ -136,17 +104,7 @@ impl SharedMemory {
 
     /// The offset of `addr` in the region, if `len` bytes from there are inside and aligned.
     fn offset(&self, addr: u64, len: usize, align: usize) -> Result<usize, OutOfRange> {
-        let end = GUEST_BASE + self.len as u64;
-        let outside = OutOfRange { addr, len: len as u64, end };
-        let offset = addr.checked_sub(GUEST_BASE).ok_or(outside)?;
-        if offset % align as u64 != 0 || offset > self.len as u64 {
-            return Err(outside);
-        }
-        let offset = offset as usize;
-        if len > self.len - offset {
-            return Err(outside);
-        }
-        Ok(offset)
+        offset_in(self.len, addr, len, align)
     }
 
     /// Whether `len` bytes at `addr` are inside the region.
@@ -340,7 +298,7 @@ impl Window {
     }
 
     /// A pointer to `len` bytes at `offset`, for those that export a view of a page.
-    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "only Python exports views"))]
+    #[cfg(feature = "python")]
     pub(crate) fn pointer(&self, offset: usize, len: usize) -> *const u8 {
         self.at(offset, len).as_ptr()
     }

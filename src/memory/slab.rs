@@ -18,9 +18,10 @@ use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
 
 use super::failure::FailPlan;
-use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicPtr, Ordering, Site, at};
 
 /// What a slab keeps: a value that can be emptied and used again.
 pub trait Recycle {
@@ -112,7 +113,12 @@ impl<T: Recycle> Drop for Slot<T> {
             // Release: hands the node's contents to the owner, who takes the list with Acquire.
             // Once it has succeeded the node may be reused or freed at any moment, and nothing
             // here touches it, or `home`, again.
-            match returned.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed) {
+            match returned.compare_exchange_weak(
+                head,
+                node,
+                at(Site::Return, Ordering::Release),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -172,7 +178,8 @@ impl<T: Recycle> Slab<T> {
             return;
         }
         // Acquire: pairs with the Release of each push on the list.
-        self.local = self.home.returned.swap(ptr::null_mut(), Ordering::Acquire);
+        let order = at(Site::Restock, Ordering::Acquire);
+        self.local = self.home.returned.swap(ptr::null_mut(), order);
         if self.local.is_null() {
             let home = Arc::clone(&self.home);
             let node = Node { value: (self.make)(), next: ptr::null_mut(), home };
@@ -225,7 +232,8 @@ impl<T: Recycle> Slab<T> {
     pub fn close(&mut self) {
         self.closed = true;
         // Acquire: as in `restock`.
-        let returned = self.home.returned.swap(Home::closed(), Ordering::Acquire);
+        let order = at(Site::Close, Ordering::Acquire);
+        let returned = self.home.returned.swap(Home::closed(), order);
         for list in [mem::replace(&mut self.local, ptr::null_mut()), returned] {
             if list != Home::closed() {
                 // SAFETY: both lists are ours alone now.

@@ -8,6 +8,7 @@ mod ethernet;
 mod laws;
 mod memory;
 mod metadata;
+mod notify;
 mod pages;
 mod refill;
 mod round_trip;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Areas, LayoutError};
 use crate::memory::{OutOfRange, SharedMemory};
 use crate::ring::{Segment, need_event};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, Site, at, full_fence};
 use crate::virtio::{
     AVAIL_F_NO_INTERRUPT, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, SplitLayout,
     USED_F_NO_NOTIFY, UsedElement,
@@ -117,7 +117,8 @@ impl SplitDevice {
     #[inline]
     pub fn available(&self) -> Result<u16, DriverFault> {
         // Acquire: the avail entries and descriptors behind the index were written before it.
-        let ahead = self.areas.avail_idx(Ordering::Acquire).wrapping_sub(self.next_avail);
+        let idx = self.areas.avail_idx(at(Site::SeeAvail, Ordering::Acquire));
+        let ahead = idx.wrapping_sub(self.next_avail);
         let size = self.areas.size;
         if ahead > size { Err(DriverFault::IndexJump { ahead, size }) } else { Ok(ahead) }
     }
@@ -188,9 +189,9 @@ impl SplitDevice {
         }
         self.published = new;
         // Release: the used entries and the packet bytes come before the index that announces them.
-        self.areas.set_used_idx(new, Ordering::Release);
+        self.areas.set_used_idx(new, at(Site::PublishUsed, Ordering::Release));
         // The mirror of the driver's kick: our store, then a load of what the driver asked for.
-        fence(Ordering::SeqCst);
+        full_fence(Site::CallFence);
         if self.event_idx {
             need_event(self.areas.used_event(), new, old)
         } else {
@@ -215,7 +216,7 @@ impl SplitDevice {
             self.areas.set_used_flags(0);
         }
         // Our store, then a load of `avail.idx`: without a full fence both sides may go to sleep.
-        fence(Ordering::SeqCst);
+        full_fence(Site::ArmFence);
         Ok(self.available()? > seen)
     }
 

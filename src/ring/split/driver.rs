@@ -11,7 +11,7 @@ use super::shadow::Shadow;
 use super::{Areas, LayoutError};
 use crate::memory::SharedMemory;
 use crate::ring::{AddError, Completion, Head, RingFault, RingRunning, Segment, need_event};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, Site, at, full_fence};
 use crate::virtio::{
     AVAIL_F_NO_INTERRUPT, DESC_F_NEXT, DESC_F_WRITE, Descriptor, SplitLayout, USED_F_NO_NOTIFY,
 };
@@ -159,11 +159,11 @@ impl<T> SplitDriver<T> {
         // Release: "the driver performs a suitable memory barrier to ensure the device sees the
         // updated descriptor table and available ring before the next step" (2.7.13). Without it
         // the device may follow a stale descriptor.
-        self.areas.set_avail_idx(new, Ordering::Release);
+        self.areas.set_avail_idx(new, at(Site::PublishAvail, Ordering::Release));
         // "... before reading flags or avail_event, to avoid missing a notification" (2.7.13.4.1).
         // A store and a later load of another word: only a full fence keeps them in order, and
         // without it both sides may believe that the other is awake.
-        fence(Ordering::SeqCst);
+        full_fence(Site::KickFence);
         if self.event_idx {
             need_event(self.areas.avail_event(), new, old)
         } else {
@@ -183,7 +183,7 @@ impl<T> SplitDriver<T> {
         // Without it the driver may read an entry that is not there yet.
         let idx = match self.rechecked.take() {
             Some(idx) => idx,
-            None => self.areas.used_idx(Ordering::Acquire),
+            None => self.areas.used_idx(at(Site::SeeUsed, Ordering::Acquire)),
         };
         let unseen = self.outstanding() - self.pending();
         if idx.wrapping_sub(self.last_seen) > unseen {
@@ -247,7 +247,7 @@ impl<T> SplitDriver<T> {
         // "the driver must ... re-check for new used buffers after re-enabling" (2.7.7): our store
         // and the load in `recheck` are of different words, so only a full fence keeps them in
         // order; without it the device's last completion may be missed by both sides.
-        fence(Ordering::SeqCst);
+        full_fence(Site::RearmFence);
     }
 
     /// Whether anything was completed since the last [`refresh`](Self::refresh). What it saw is what
@@ -255,7 +255,7 @@ impl<T> SplitDriver<T> {
     /// running between the two.
     #[inline]
     pub fn recheck(&mut self) -> bool {
-        let idx = self.areas.used_idx(Ordering::Acquire);
+        let idx = self.areas.used_idx(at(Site::SeeUsedAgain, Ordering::Acquire));
         let more = idx != self.last_seen;
         self.rechecked = more.then_some(idx);
         more

@@ -1,14 +1,11 @@
-//! Every interleaving of the lock-free lists, by loom: the real code, through `sync.rs`.
-//!
-//! Run by `make loom`; without `--cfg loom` this file is empty.
-#![cfg(loom)]
-
-use std::sync::atomic::{AtomicUsize as Plain, Ordering::Relaxed};
+//! The free list of pages and the slab of skbs.
 
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, mpsc};
 use loom::thread;
 use vnet_rx::memory::{FreeList, Recycle, Slab};
+
+use crate::model;
 
 /// Pages whose bytes belong to whoever took them: loom reports a race on the cell if two own one
 /// page, or if a page's last use is not ordered before its next.
@@ -41,18 +38,6 @@ impl Pages {
         free.sort_unstable();
         assert_eq!(free, (0..self.bytes.len() as u32).collect::<Vec<_>>(), "a page is lost");
     }
-}
-
-fn model(preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
-    let runs = std::sync::Arc::new(Plain::new(0));
-    let of_model = std::sync::Arc::clone(&runs);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.check(move || {
-        of_model.fetch_add(1, Relaxed);
-        run();
-    });
-    println!("{} interleavings, preemption bound {preemptions:?}", runs.load(Relaxed));
 }
 
 #[test]

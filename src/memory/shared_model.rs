@@ -1,0 +1,188 @@
+//! Shared memory for the model checker, with the interface of `shared.rs`.
+//!
+//! Ring words are loom atomics. For all other bytes loom is told of every access, four bytes at a
+//! time, so that it reports a descriptor, a used entry or packet bytes that are read without being
+//! ordered behind their writing: a lost Release or Acquire shows as a race.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::address::{MemoryError, OutOfRange, offset_in};
+use crate::sync::{AtomicU16, Ordering, UnsafeCell};
+
+/// Bytes that one race detector stands for: every bulk access is aligned to it.
+const GRAIN: usize = 4;
+
+/// The alignments of an avail ring and a used ring, which hold words.
+const WORD_ALIGNS: [usize; 2] = [2, 4];
+
+/// One region of memory that a device shares with the driver.
+#[derive(Debug)]
+pub struct SharedMemory {
+    len: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    words: HashMap<usize, Arc<AtomicU16>>,
+    grains: HashMap<usize, Arc<UnsafeCell<()>>>,
+    bytes: HashMap<usize, u8>,
+}
+
+// SAFETY: a model runs in one thread of the system; what its threads do to the cells is what loom
+// checks.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// A region of `len` bytes, all 0.
+    ///
+    /// # Errors
+    /// [`MemoryError`] when `len` is 0 or too large.
+    pub fn new(len: usize) -> Result<Arc<Self>, MemoryError> {
+        if len == 0 || len > isize::MAX as usize {
+            return Err(MemoryError::Length(len as u64));
+        }
+        Ok(Arc::new(Self { len, state: Mutex::default() }))
+    }
+
+    /// Bytes in the region.
+    #[allow(clippy::len_without_is_empty, reason = "a region is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The atomic at `offset`. The lock is not held while it is used: loom may switch threads then.
+    fn word(&self, offset: usize) -> Arc<AtomicU16> {
+        Arc::clone(self.state().words.entry(offset).or_insert_with(|| Arc::new(AtomicU16::new(0))))
+    }
+
+    fn grains(&self, offset: usize, len: usize) -> Vec<Arc<UnsafeCell<()>>> {
+        let state = &mut *self.state();
+        let covered = offset / GRAIN..(offset + len).div_ceil(GRAIN);
+        let grain =
+            |i| Arc::clone(state.grains.entry(i).or_insert_with(|| UnsafeCell::new(()).into()));
+        covered.map(grain).collect()
+    }
+
+    fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
+        self.grains(offset, bytes.len()).iter().for_each(|grain| grain.with(|_| ()));
+        let state = self.state();
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = state.bytes.get(&(offset + i)).copied().unwrap_or(0);
+        }
+    }
+
+    fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        self.grains(offset, bytes.len()).iter().for_each(|grain| grain.with_mut(|_| ()));
+        let mut state = self.state();
+        state.bytes.extend(bytes.iter().enumerate().map(|(i, &byte)| (offset + i, byte)));
+    }
+
+    /// Whether `len` bytes at `addr` are inside the region.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when they are not.
+    pub fn check(&self, addr: u64, len: usize) -> Result<(), OutOfRange> {
+        offset_in(self.len, addr, len, 1).map(|_| ())
+    }
+
+    /// A checked view of `len` bytes at `addr`.
+    pub(crate) fn window(
+        self: &Arc<Self>,
+        addr: u64,
+        len: usize,
+        align: usize,
+    ) -> Result<Window, OutOfRange> {
+        let start = offset_in(self.len, addr, len, align)?;
+        if WORD_ALIGNS.contains(&align) {
+            // Now, because loom takes the making of an atomic for an access by the thread that
+            // happens to make it.
+            (start..start + len - 1).step_by(2).for_each(|at| drop(self.word(at)));
+        }
+        Ok(Window { start, len, memory: Arc::clone(self) })
+    }
+
+    /// Copies bytes at `addr` out into `bytes`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`]; nothing is copied then.
+    pub fn read(&self, addr: u64, bytes: &mut [u8]) -> Result<(), OutOfRange> {
+        self.copy_out(offset_in(self.len, addr, bytes.len(), 1)?, bytes);
+        Ok(())
+    }
+
+    /// Copies `bytes` to `addr`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`]; nothing is copied then.
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
+        self.copy_in(offset_in(self.len, addr, bytes.len(), 1)?, bytes);
+        Ok(())
+    }
+}
+
+/// A checked part of a [`SharedMemory`], accessed by byte offset.
+#[derive(Debug)]
+pub(crate) struct Window {
+    start: usize,
+    len: usize,
+    memory: Arc<SharedMemory>,
+}
+
+impl Window {
+    fn at(&self, offset: usize, len: usize) -> usize {
+        assert!(offset <= self.len && len <= self.len - offset, "access outside a checked window");
+        self.start + offset
+    }
+
+    /// Loads a ring word.
+    pub(crate) fn load_u16(&self, offset: usize, order: Ordering) -> u16 {
+        self.memory.word(self.at(offset, 2)).load(order)
+    }
+
+    /// Stores a ring word.
+    pub(crate) fn store_u16(&self, offset: usize, value: u16, order: Ordering) {
+        self.memory.word(self.at(offset, 2)).store(value, order);
+    }
+
+    /// Copies a plain value out.
+    pub(crate) fn read<T: FromBytes + IntoBytes>(&self, offset: usize) -> T {
+        let mut value = T::new_zeroed();
+        self.memory.copy_out(self.at(offset, size_of::<T>()), value.as_mut_bytes());
+        value
+    }
+
+    /// Copies a plain value in.
+    pub(crate) fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: T) {
+        self.memory.copy_in(self.at(offset, size_of::<T>()), value.as_bytes());
+    }
+
+    /// Copies bytes out.
+    pub(crate) fn read_into(&self, offset: usize, bytes: &mut [u8]) {
+        self.memory.copy_out(self.at(offset, bytes.len()), bytes);
+    }
+
+    /// Sets every byte to 0, before anybody else knows of them.
+    pub(crate) fn zero(&self) {
+        let inside = self.start..self.start + self.len;
+        let mut state = self.memory.state();
+        for (_, word) in state.words.iter_mut().filter(|(at, _)| inside.contains(at)) {
+            *word = Arc::new(AtomicU16::new(0));
+        }
+        state.bytes.retain(|at, _| !inside.contains(at));
+    }
+
+    /// The region this window looks into.
+    pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
+        &self.memory
+    }
+}
