@@ -133,12 +133,13 @@ impl PyHost {
         Ok(Self::here(host))
     }
 
-    /// The host at the other end of `queue`'s ring.
+    /// The host at the other end of ``queue``'s ring, which notifies ``queue.wait``.
     #[staticmethod]
-    fn of(queue: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let memory = queue.getattr("memory")?.cast_into::<PySharedMemory>()?;
-        let layout = queue.getattr("layout")?.extract()?;
-        Self::new(memory.get(), layout, queue.getattr("features")?.extract()?)
+    fn of(queue: &PyRxQueue) -> PyResult<Self> {
+        let (memory, layout, features) = queue.parts();
+        let mut host = Host::new(memory, layout, features).or_raise()?;
+        host.set_call(Some(Arc::clone(queue.call())));
+        Ok(Self::here(host))
     }
 
     /// Buffers used; 0 when the driver has too few for now.

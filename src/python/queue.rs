@@ -1,16 +1,23 @@
 //! The receive queue.
 
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use super::errors::{ClosedError, ConfigError, OrRaise, exclusive};
+use super::errors::{BusyError, ClosedError, ConfigError, OrRaise, exclusive};
 use super::memory::{PyPageArena, PySharedMemory};
 use super::packet::PyPacket;
 use super::values::{PyRingLayout, PyRxConfig, PyStats};
-use crate::memory::PageArena;
-use crate::receive::{ConfigError as Config, Packet, Point, RxQueue};
+use crate::memory::{PageArena, SharedMemory};
+use crate::receive::{ConfigError as Config, Packet, Point, Readiness, RxQueue};
 use crate::ring::EventFd;
+use crate::virtio::{Features, SplitLayout};
+
+/// How long a sleeper goes without a look at the ring, should a notification be lost (F22, F33).
+const WATCHDOG: Duration = Duration::from_millis(500);
 
 struct State {
     queue: RxQueue,
@@ -22,6 +29,12 @@ struct State {
 #[pyclass(frozen, name = "RxQueue", module = "vnet_rx")]
 pub(super) struct PyRxQueue {
     state: Mutex<State>,
+    /// The line on which the device notifies.
+    call: Arc<EventFd>,
+    /// Threads in `wait`, which hold the queue now and then, for moments.
+    sleepers: AtomicUsize,
+    /// Somebody wants the queue closed; whoever has it next does so.
+    closing: AtomicBool,
     arena: Arc<PageArena>,
     config: PyRxConfig,
     layout: PyRingLayout,
@@ -29,7 +42,11 @@ pub(super) struct PyRxQueue {
 
 impl PyRxQueue {
     fn state(&self) -> PyResult<MutexGuard<'_, State>> {
-        exclusive(&self.state, "the queue")
+        let mut state = exclusive(&self.state, "the queue")?;
+        if self.closing.load(Ordering::Acquire) {
+            state.queue.close();
+        }
+        Ok(state)
     }
 
     /// The queue, unless it was closed.
@@ -39,6 +56,43 @@ impl PyRxQueue {
             return Err(ClosedError::new_err("the queue is closed"));
         }
         Ok(state)
+    }
+
+    /// What a device needs to know.
+    pub(super) fn parts(&self) -> (&Arc<SharedMemory>, SplitLayout, Features) {
+        (self.arena.memory(), self.layout.into(), self.config.0.features)
+    }
+
+    /// The line on which the device notifies.
+    pub(super) fn call(&self) -> &Arc<EventFd> {
+        &self.call
+    }
+
+    /// What a sleeper does; see `wait`.
+    fn sleep(&self, py: Python<'_>, until: Option<Instant>) -> PyResult<bool> {
+        let mut looked = Instant::now();
+        loop {
+            let limit = match self.live()?.queue.prepare_to_sleep().or_raise()? {
+                Readiness::Ready => return Ok(true),
+                Readiness::Sleep(limit) => limit.unwrap_or(WATCHDOG).min(WATCHDOG),
+            };
+            let now = Instant::now();
+            let left = until.map_or(limit, |until| until.saturating_duration_since(now));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            // An error is an interruption by a signal, and not to be able to sleep is no worse than
+            // not to have slept.
+            let called = py.detach(|| self.call.wait(limit.min(left))).unwrap_or(false);
+            if called {
+                self.call.clear();
+            }
+            py.check_signals()?;
+            if looked.elapsed() >= WATCHDOG {
+                looked = Instant::now();
+                self.live()?.queue.watchdog();
+            }
+        }
     }
 
     /// Sends kicks on this line from now on.
@@ -64,7 +118,15 @@ impl PyRxQueue {
         let queue = RxQueue::new(config.0, &arena).or_raise()?;
         let layout = queue.layout().into();
         let state = Mutex::new(State { queue, packets: Vec::new() });
-        Ok(Self { state, arena, config, layout })
+        Ok(Self {
+            state,
+            call: Arc::new(EventFd::new()?),
+            sleepers: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            arena,
+            config,
+            layout,
+        })
     }
 
     fn refill(&self, py: Python<'_>) -> PyResult<usize> {
@@ -107,14 +169,48 @@ impl PyRxQueue {
         Ok(packets.drain(..).map(PyPacket::new).collect())
     }
 
+    /// Sleeps until there is something to poll for: True, or False when ``timeout`` seconds are
+    /// over first (None waits for ever).
+    ///
+    /// It sleeps on an eventfd that the device signals, with the re-arm protocol of RECEIVE.md,
+    /// section 6, and uses no processor meanwhile. While memory is short it retries the refill; a
+    /// lost notification is noticed within half a second. Ctrl-C ends it, and so does ``close`` in
+    /// another thread, with ``ClosedError``.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let until = match timeout.map(Duration::try_from_secs_f64) {
+            None => None,
+            Some(Ok(timeout)) => Instant::now().checked_add(timeout),
+            Some(Err(_)) => {
+                return Err(ConfigError::new_err(format!(
+                    "timeout {} is not possible: give seconds, 0 or more",
+                    timeout.unwrap_or_default()
+                )));
+            }
+        };
+        self.sleepers.fetch_add(1, Ordering::AcqRel);
+        let result = self.sleep(py, until);
+        self.sleepers.fetch_sub(1, Ordering::AcqRel);
+        result
+    }
+
+    /// The descriptor of the eventfd on which the device notifies, for ``select`` and event loops.
+    fn fileno(&self) -> i32 {
+        self.call.as_fd().as_raw_fd()
+    }
+
     fn watchdog(&self) -> PyResult<bool> {
         Ok(self.live()?.queue.watchdog())
     }
     fn disconnect(&self) -> PyResult<()> {
-        self.state()?.queue.disconnect().or_raise()
+        self.state()?.queue.disconnect().or_raise()?;
+        self.call.signal();
+        Ok(())
     }
     fn stop(&self) -> PyResult<()> {
-        self.state()?.queue.stop().or_raise()
+        self.state()?.queue.stop().or_raise()?;
+        self.call.signal();
+        Ok(())
     }
     fn detach_unused_buf(&self) -> PyResult<Option<u16>> {
         self.state()?.queue.detach_unused_buf().or_raise()
@@ -122,9 +218,19 @@ impl PyRxQueue {
     fn reset(&self) -> PyResult<()> {
         self.state()?.queue.reset().or_raise()
     }
+    /// Packets live on. Closing twice is fine; a thread in ``wait`` is woken with ``ClosedError``.
     fn close(&self) -> PyResult<()> {
-        self.state()?.queue.close();
-        Ok(())
+        self.closing.store(true, Ordering::Release);
+        self.call.signal();
+        match self.state() {
+            Ok(_) => Ok(()),
+            // A sleeper has it for a moment, and closes it when it looks next.
+            Err(_) if self.sleepers.load(Ordering::Acquire) > 0 => Ok(()),
+            Err(_) => {
+                self.closing.store(false, Ordering::Release);
+                Err(BusyError::new_err("the queue is being polled: close it afterwards"))
+            }
+        }
     }
     fn fail_skb_allocs(&self, skip: u64, count: u64) -> PyResult<()> {
         self.live()?.queue.fail_skb_allocs(skip, count);

@@ -29,7 +29,7 @@ pub use config::{
 };
 pub use fault::{DeviceFault, FaultCounts};
 pub use interleave::Point;
-pub use queue::{Polled, RxError};
+pub use queue::{Polled, Readiness, RxError};
 pub use rx::{Posted, RxQueue};
 pub use skb::{Frag, Packet, SegmentRef, SharedSegment};
 pub use stats::Stats;

@@ -7,7 +7,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::config::{IncompleteLimit, RxConfig};
 use super::fault::DeviceFault;
@@ -50,6 +50,20 @@ pub struct Polled {
     pub delivered: usize,
     /// The fault that broke the queue in this poll.
     pub broken: Option<DeviceFault>,
+}
+
+/// How long a sleeper may sleep before it tries again to refill a queue that ran out of memory: the
+/// patch's delayed refill worker.
+pub(crate) const REFILL_RETRY: Duration = Duration::from_millis(20);
+
+/// Whether there is something to poll for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Poll now.
+    Ready,
+    /// Nothing yet. The queue is armed: a completion will notify. Look again after this long even
+    /// if none did, where there is a reason to: memory may be back, or a packet overdue.
+    Sleep(Option<Duration>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,6 +370,32 @@ impl<P: Policy> Queue<P> {
         }
         self.waiting = Some(waiting);
         Step::Idle
+    }
+
+    /// See [`RxQueue::prepare_to_sleep`](super::RxQueue::prepare_to_sleep).
+    pub(super) fn prepare_to_sleep(&mut self) -> Result<Readiness, RxError> {
+        self.ready()?;
+        if self.refill_needed {
+            self.fill();
+        }
+        let mut limit = self.refill_needed.then_some(REFILL_RETRY);
+        let pending = self.ring.pending();
+        match &self.waiting {
+            None if pending > 0 => return Ok(Readiness::Ready),
+            Some(waiting) if pending > waiting.completed => return Ok(Readiness::Ready),
+            Some(waiting) => {
+                if let IncompleteLimit::Time(most) = self.incomplete {
+                    let left = most.saturating_sub(waiting.since.elapsed());
+                    if left.is_zero() {
+                        return Ok(Readiness::Ready);
+                    }
+                    limit = Some(limit.map_or(left, |limit| limit.min(left)));
+                }
+            }
+            None => {}
+        }
+        self.ring.arm();
+        Ok(if self.ring.recheck() { Readiness::Ready } else { Readiness::Sleep(limit) })
     }
 
     /// BREAK: all outstanding buffers stay where they are until `reset`.

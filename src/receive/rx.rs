@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::{ConfigError, RxConfig, Strategy};
 use super::fault::DeviceFault;
 use super::interleave::Point;
-use super::queue::{Polled, Queue, RxError};
+use super::queue::{Polled, Queue, Readiness, RxError};
 use super::skb::Packet;
 use super::small::Small;
 use super::stats::Stats;
@@ -108,6 +108,19 @@ impl RxQueue {
     /// [`RxError`]; nothing has happened then.
     pub fn refill(&mut self) -> Result<usize, RxError> {
         each!(&mut self.queue, queue => queue.refill())
+    }
+
+    /// Readies the queue for a sleeper: retries a refill that ran out of memory, asks for a
+    /// notification, and looks once more. Whoever is told to sleep may do so until the device
+    /// notifies, or until the time given is over, and then prepares again.
+    ///
+    /// This is the re-arm protocol of RECEIVE.md, section 6, the delayed refill of section 8 (an
+    /// empty ring never notifies), and the time limit of section 5, WAIT.
+    ///
+    /// # Errors
+    /// [`RxError`]; nothing has happened then.
+    pub fn prepare_to_sleep(&mut self) -> Result<Readiness, RxError> {
+        each!(&mut self.queue, queue => queue.prepare_to_sleep())
     }
 
     /// Kicks the device regardless of what it asked for if buffers are outstanding and nothing has
