@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint loom test-real dist-check bench counts docs clean
+.PHONY: help run test lint loom stress sanitize test-real dist-check bench counts docs clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,7 @@ run: $(VENV)/installed ## install into .venv and compare the two strategies on t
 test: $(VENV)/testing ## the Rust and the Python tests
 	cargo test --locked
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --parallel-threads=4 $(addprefix tests/python/test_,wait.py open.py bad_input.py)
 
 lint: $(VENV)/testing ## formatting, lints, types, stubs
 	cargo fmt --check
@@ -39,6 +40,19 @@ lint: $(VENV)/testing ## formatting, lints, types, stubs
 
 loom:            ## model checks of the lock-free lists, under every interleaving
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --test loom --target-dir target/loom -- --show-output
+
+stress:          ## twelve million handshakes on real threads, and traffic in every configuration
+	STRESS=15 cargo test --locked --release --test stress -- --nocapture
+
+# ThreadSanitizer sees data races, not lost wake-ups, and does not model fences. Memcheck sees uses of
+# freed memory and leaks of private memory. Both need the names of their targets spelt out.
+TARGET := $(shell rustc -vV | sed -n 's/host: //p')
+sanitize:        ## the stress test under ThreadSanitizer, memory and packets under valgrind memcheck
+	RUSTC_BOOTSTRAP=1 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	cargo test --locked --target $(TARGET) --target-dir target/sanitize --test stress -- --test-threads 1
+	CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=1" \
+	cargo test --locked --test rust -- --test-threads 1 memory:: pages:: section9:: a_full_ring
 
 test-real: $(VENV)/testing ## a fresh recording of the kernel's own traffic, replayed; needs iproute2
 	$(BIN)/python scripts/record_capture.py --output target/recorded.pcapng

@@ -180,7 +180,10 @@ fn every_byte_arrives_at_full_speed_in_every_configuration() {
                         config.features = config.features.without(Features::EVENT_IDX);
                     }
                     let incomplete = IncompleteLimit::Time(Duration::from_secs(10));
-                    traffic(RxConfig { incomplete, first_index: 60_000, ..config }, 8_000 * scale());
+                    traffic(
+                        RxConfig { incomplete, first_index: 60_000, ..config },
+                        8_000 * scale(),
+                    );
                 }
             }
         }

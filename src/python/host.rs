@@ -15,7 +15,8 @@ use crate::device::{Host, HostThread, Offer};
 use crate::ring::EventFd;
 use crate::virtio::Features;
 
-/// Frames with their headers, immutable; what captures and generators make.
+/// Frames with their virtio-net headers, immutable: from an iterable of ``bytes`` or
+/// ``(bytes, VnetHeader)``, from a capture or a generator.
 #[pyclass(frozen, name = "Frames", module = "vnet_rx")]
 pub(super) struct PyFrames(pub Arc<[Frame]>);
 
@@ -64,7 +65,10 @@ fn frame_from(one: &Bound<'_, PyAny>) -> PyResult<Frame> {
     }
 }
 
-/// An endless source of pseudo-random frames.
+/// An endless source of pseudo-random frames, the same for the same seed.
+///
+/// ``sizes`` is a length, a range ``(shortest, longest)``, or a list to go through in turn. Frames that
+/// no wire could carry get the segmentation metadata that ``features`` allow.
 #[pyclass(frozen, name = "Generator", module = "vnet_rx")]
 pub(super) struct PyGenerator(Mutex<Generator>);
 
@@ -113,7 +117,7 @@ impl PyGenerator {
     }
 }
 
-/// An honest device.
+/// An honest virtio-net device at the other end of anybody's ring.
 #[pyclass(frozen, name = "Host", module = "vnet_rx")]
 pub(super) struct PyHost {
     host: Mutex<Slot>,
@@ -142,7 +146,8 @@ impl PyHost {
         Ok(Self::here(host))
     }
 
-    /// Buffers used; 0 when the driver has too few for now.
+    /// Delivers one frame; how many buffers it took, 0 when the driver has too few for now. Raises
+    /// ``Undeliverable``, or ``DriverFault`` when the driver's ring makes no sense.
     #[pyo3(signature = (frame, header=None))]
     fn offer(&self, frame: &[u8], header: Option<PyVnetHeader>) -> PyResult<u16> {
         let header = header.map_or_else(Default::default, |header| header.0);

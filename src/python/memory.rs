@@ -10,7 +10,10 @@ use super::errors::{ClosedError, ConfigError, OrRaise, OutOfPages, exclusive};
 use super::values::within;
 use crate::memory::{GUEST_BASE, Page, PageArena, PageChain, PagePool, SharedMemory};
 
-/// The region that a device shares with the driver.
+/// The region that a device shares with the driver: one sealed memfd, whose descriptor is ``fileno``.
+///
+/// Addresses are guest addresses, from ``GUEST_BASE`` on. Words are one atomic access each, Acquire to
+/// load and Release to store. Raises ``OutOfRange`` for what is not inside or not aligned.
 #[pyclass(frozen, name = "SharedMemory", module = "vnet_rx")]
 pub(super) struct PySharedMemory(pub Arc<SharedMemory>);
 
@@ -53,7 +56,10 @@ impl PySharedMemory {
     }
 }
 
-/// The page allocator.
+/// ``pages`` device-visible pages of 4096 bytes on a lock-free free list (RECEIVE.md, section 2).
+///
+/// ``fail_allocs(skip, count)`` makes chosen allocations fail: ``skip`` more succeed, then ``count``
+/// fail.
 #[pyclass(frozen, name = "PageArena", module = "vnet_rx")]
 pub(super) struct PyPageArena(pub Arc<PageArena>);
 
@@ -95,6 +101,7 @@ impl PyPageArena {
         self.0.page_frees()
     }
 
+    /// Takes a page; page 0 is handed out first. Raises ``OutOfPages``.
     fn alloc_page(&self) -> PyResult<PyPage> {
         let page = self.0.alloc_page().ok_or_else(|| {
             OutOfPages::new_err(format!(
@@ -179,7 +186,7 @@ impl Drop for PyPage {
     }
 }
 
-/// A LIFO of pages, linked through their private words.
+/// A LIFO of pages over an arena, linked through their private words (RECEIVE.md, section 2).
 #[pyclass(frozen, name = "PagePool", module = "vnet_rx")]
 pub(super) struct PyPagePool(Mutex<PagePool>);
 
@@ -190,7 +197,8 @@ impl PyPagePool {
         Self(Mutex::new(PagePool::new(Arc::clone(&arena.0))))
     }
 
-    /// All or none: a page that cannot be given leaves every page where it was.
+    /// Sews a chain of pages, in its order, in front of the pool. All or none: where one cannot be
+    /// given, none is.
     fn give_pages(&self, pages: Vec<PyRef<'_, PyPage>>) -> PyResult<()> {
         let mut pool = exclusive(&self.0, "the pool")?;
         let arena = Arc::clone(pool.arena());
@@ -214,6 +222,7 @@ impl PyPagePool {
         Ok(())
     }
 
+    /// Takes the head; an empty pool falls through to the arena. Raises ``OutOfPages``.
     fn get_a_page(&self) -> PyResult<PyPage> {
         let mut pool = exclusive(&self.0, "the pool")?;
         let page = pool.get_a_page().ok_or_else(|| {

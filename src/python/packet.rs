@@ -95,7 +95,11 @@ impl Shared {
     }
 }
 
-/// A delivered packet.
+/// A delivered packet (RECEIVE.md, section 4).
+///
+/// Its pages are its own until it is released or nobody holds it any more, in whichever thread. Views
+/// pin them. Bytes in pages are shared with the device, and a hostile one may still write them; those
+/// of the head (``head_len``, at most 128) and of a private packet never change.
 #[pyclass(frozen, name = "Packet", module = "vnet_rx")]
 pub(super) struct PyPacket(Arc<Shared>);
 
@@ -132,12 +136,15 @@ impl PyPacket {
         }))
     }
 
+    /// All bytes as one read-only view: of the packet itself where it lies in one piece, else of a
+    /// private copy.
     #[getter]
     fn data<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
         drop(slf.get().0.live()?);
         PyMemoryView::from(slf.as_any())
     }
 
+    /// The packet as it lies in memory: read-only views of the head and of each frag.
     #[getter]
     fn segments<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyMemoryView>>> {
         let count = self.0.live()?.contents.segments();
@@ -157,6 +164,7 @@ impl PyPacket {
         })
     }
 
+    /// The frags: ``(page, offset, length)``.
     #[getter]
     fn frags(&self) -> PyResult<Vec<(u32, u16, u16)>> {
         Ok(match &self.0.live()?.contents {
@@ -167,6 +175,8 @@ impl PyPacket {
         })
     }
 
+    /// The linear part that stands in place of a private head (small mode, eager big mode):
+    /// ``(page, offset, length)``, or None.
     #[getter]
     fn linear(&self) -> PyResult<Option<(u32, u16, u16)>> {
         Ok(match &self.0.live()?.contents {
@@ -177,6 +187,7 @@ impl PyPacket {
         })
     }
 
+    /// Bytes of memory that the packet pins.
     #[getter]
     fn truesize(&self) -> PyResult<usize> {
         Ok(match &self.0.live()?.contents {
@@ -190,6 +201,7 @@ impl PyPacket {
         Ok(matches!(self.0.live()?.contents, Contents::Private { .. }))
     }
 
+    /// Copies the bytes out of the arena and gives the pages back. Raises BufferError while views live.
     fn make_private(&self) -> PyResult<()> {
         let mut held = self.0.live()?;
         no_views(&held)?;
@@ -200,6 +212,7 @@ impl PyPacket {
         Ok(())
     }
 
+    /// Gives the pages back. Raises BufferError while views live; twice is fine.
     fn release(&self) -> PyResult<()> {
         let mut held = self.0.lock();
         no_views(&held)?;

@@ -25,7 +25,11 @@ struct State {
     packets: Vec<Packet>,
 }
 
-/// The receive queue of a virtio-net driver.
+/// The receive queue of a virtio-net driver (RECEIVE.md): ``RxQueue(config=None, arena=None)``.
+///
+/// It posts nothing until it is refilled. One thread at a time may use it, others get ``BusyError``;
+/// its packets may go anywhere. Give ``memory``, ``layout`` and ``features`` to a device, or use
+/// ``Host.of(queue)``.
 #[pyclass(frozen, name = "RxQueue", module = "vnet_rx")]
 pub(super) struct PyRxQueue {
     state: Mutex<State>,
@@ -129,14 +133,18 @@ impl PyRxQueue {
         })
     }
 
+    /// Posts buffers until the ring is full or memory runs out (``refill_needed``); how many.
     fn refill(&self, py: Python<'_>) -> PyResult<usize> {
         let mut state = self.state()?;
         let state = &mut *state;
         py.detach(|| state.queue.refill()).or_raise()
     }
 
-    /// Packets are lost neither when the budget is refused nor when the hook raises: what was
-    /// received in that call is returned by the next one.
+    /// At most ``budget`` packets; never waits. Raises ``QueueBroken`` once a device was found to be
+    /// untrustworthy; the poll that finds it out returns what it had and sets ``broken``.
+    ///
+    /// ``hook`` is called with the name of each interleave point that is passed (section 11). If it
+    /// raises, so does this call, and what was received is returned by the next one.
     #[pyo3(signature = (budget=64, hook=None))]
     fn poll(
         &self,
@@ -199,6 +207,7 @@ impl PyRxQueue {
         self.call.as_fd().as_raw_fd()
     }
 
+    /// Kicks the device regardless if buffers are outstanding and nothing moved since the last call.
     fn watchdog(&self) -> PyResult<bool> {
         Ok(self.live()?.queue.watchdog())
     }
@@ -215,6 +224,7 @@ impl PyRxQueue {
     fn detach_unused_buf(&self) -> PyResult<Option<u16>> {
         self.state()?.queue.detach_unused_buf().or_raise()
     }
+    /// Takes all buffers back and starts the ring anew, with nothing posted; make a new device too.
     fn reset(&self) -> PyResult<()> {
         self.state()?.queue.reset().or_raise()
     }

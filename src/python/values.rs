@@ -9,7 +9,10 @@ use super::errors::{ConfigError, OrRaise};
 use crate::receive::{IncompleteLimit, RxConfig, Stats, Strategy};
 use crate::virtio::{Dialect, Features, Mode, SplitLayout, VnetHeader};
 
-/// See `_core.pyi` for what users are told; the stubs carry the documentation.
+/// A virtio-net header (virtio 1.3, 5.1.6.1), its fields as unsigned integers.
+///
+/// On a delivered packet: what the device wrote, ``flags`` limited to NEEDS_CSUM (1) and DATA_VALID
+/// (2), ``num_buffers`` the number of buffers that were really used. ``hdr_len`` is never checked.
 #[pyclass(frozen, eq, hash, from_py_object, name = "VnetHeader", module = "vnet_rx")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct PyVnetHeader(pub VnetHeader);
@@ -38,6 +41,7 @@ impl PyVnetHeader {
         })
     }
 
+    /// From the 10 or 12 bytes of the wire layout.
     #[staticmethod]
     fn from_bytes(data: &[u8]) -> PyResult<Self> {
         match data.len() {
@@ -48,6 +52,7 @@ impl PyVnetHeader {
         }
     }
 
+    /// The 12 bytes of the wire layout; the first 10 are the legacy one.
     #[allow(clippy::wrong_self_convention, reason = "a Python method takes a reference")]
     fn to_bytes(&self) -> [u8; 12] {
         self.0.to_bytes()
@@ -92,7 +97,7 @@ impl PyVnetHeader {
     }
 }
 
-/// Where a split ring lies.
+/// Where a split ring lies: its size, and the guest addresses of its three parts.
 #[pyclass(frozen, eq, from_py_object, get_all, name = "RingLayout", module = "vnet_rx")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct PyRingLayout {
@@ -131,7 +136,13 @@ impl PyRingLayout {
     }
 }
 
-/// What a receive queue shall be.
+/// What a receive queue shall be (RECEIVE.md, section 1).
+///
+/// ``mode`` is small, big or mergeable; ``strategy`` eager or deferred; ``dialect`` legacy or modern.
+/// ``features`` is a bit mask that must agree with mode and dialect; by default it is what the mode
+/// has room for. A packet that stays incomplete breaks the queue after ``max_incomplete_polls`` polls
+/// without progress, or with ``incomplete_timeout`` (for a device in another thread or process) after
+/// so many seconds. Raises ``ConfigError`` naming the value and what would be possible.
 #[pyclass(frozen, eq, from_py_object, name = "RxConfig", module = "vnet_rx")]
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct PyRxConfig(pub RxConfig);
@@ -312,7 +323,7 @@ impl Bounded for usize {
     const MOST: u64 = isize::MAX as u64;
 }
 
-/// The counters of a receive queue at one moment.
+/// The counters of a receive queue at one moment (RECEIVE.md, section 10).
 #[pyclass(frozen, eq, name = "Stats", module = "vnet_rx")]
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct PyStats(pub Stats);

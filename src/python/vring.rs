@@ -15,7 +15,10 @@ use crate::receive::DeviceFault;
 use crate::ring::split::{LayoutError, SplitDriver, check_size};
 use crate::ring::{AddError, RingFault, Segment};
 
-/// A split ring and its driver half.
+/// A split ring in an arena's memory, and its driver half (RECEIVE.md, section 6).
+///
+/// A buffer is a list of ``(guest address, length)`` with a token, any object, which comes back from
+/// ``get_buf`` or ``detach_unused_buf``.
 #[pyclass(frozen, name = "Vring", module = "vnet_rx")]
 pub(super) struct PyVring {
     ring: Mutex<SplitDriver<Py<PyAny>>>,
@@ -42,6 +45,7 @@ impl PyVring {
         Ok(Self { ring: Mutex::new(ring), area })
     }
 
+    /// Posts a buffer, and returns the id of its chain's head. Raises ``RingFull``.
     fn add(&self, segments: Vec<(u64, u32)>, token: Py<PyAny>) -> PyResult<u16> {
         let segments: Vec<Segment> =
             segments.into_iter().map(|(addr, len)| Segment { addr, len }).collect();
@@ -61,10 +65,13 @@ impl PyVring {
         Ok(head.id())
     }
 
+    /// Makes what was added visible to the device; whether it wants to be kicked.
     fn publish(&self) -> PyResult<bool> {
         Ok(exclusive(&self.ring, "the ring")?.publish())
     }
 
+    /// The next completion: ``(token, bytes the device says it wrote)``, or None. Raises
+    /// ``QueueBroken`` when what the device wrote cannot be.
     fn get_buf(&self) -> PyResult<Option<(Py<PyAny>, u32)>> {
         let mut ring = exclusive(&self.ring, "the ring")?;
         if ring.pending() == 0 {
@@ -77,11 +84,14 @@ impl PyVring {
         Ok(ring.take(completion.head).map(|token| (token, completion.len)))
     }
 
+    /// Asks the device for silence.
     fn disable_cb(&self) -> PyResult<()> {
         exclusive(&self.ring, "the ring")?.disarm();
         Ok(())
     }
 
+    /// Asks the device for a notification and looks again: True when there was nothing more, so that
+    /// sleeping is safe.
     fn enable_cb(&self) -> PyResult<bool> {
         let mut ring = exclusive(&self.ring, "the ring")?;
         if ring.pending() > 0 {
@@ -96,6 +106,8 @@ impl PyVring {
         Ok(())
     }
 
+    /// The token of a buffer that was never completed, lowest id first, or None. Raises
+    /// ``RingRunning`` unless the ring was stopped.
     fn detach_unused_buf(&self) -> PyResult<Option<Py<PyAny>>> {
         let mut ring = exclusive(&self.ring, "the ring")?;
         let detached =

@@ -7,7 +7,8 @@
 //! | constants, configuration (1) | [`RxConfig`] in `config.rs` |
 //! | what is posted (3), what a completion becomes (4) | `small.rs`, `deferred/`, `eager/` |
 //! | lengths, buffer counts, metadata (5, 7) | `verdict.rs` |
-//! | WAIT, BREAK, poll, refill, reset (5, 8) | `queue.rs` |
+//! | WAIT (5) | `waiting.rs` |
+//! | poll, BREAK, refill, re-arm, reset (5, 8) | `queue.rs` |
 //! | counters (10) | `stats.rs`, `fault.rs` |
 //! | interleave points (11) | `interleave.rs` |
 
@@ -16,6 +17,7 @@ mod deferred;
 mod eager;
 mod fault;
 mod interleave;
+mod outcome;
 mod policy;
 mod queue;
 mod rx;
@@ -23,13 +25,14 @@ mod skb;
 mod small;
 mod stats;
 mod verdict;
+mod waiting;
 
 pub use config::{
     ConfigError, GOOD_COPY_LEN, IncompleteLimit, MAX_PACKET_LEN, MAX_SKB_FRAGS, RxConfig, Strategy,
 };
 pub use fault::{DeviceFault, FaultCounts};
 pub use interleave::Point;
-pub use queue::{Polled, Readiness, RxError};
+pub use outcome::{Polled, Readiness, RxError};
 pub use rx::{Posted, RxQueue};
 pub use skb::{Frag, Packet, SegmentRef, SharedSegment};
 pub use stats::Stats;

@@ -7,64 +7,25 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::config::{IncompleteLimit, RxConfig};
 use super::fault::DeviceFault;
 use super::interleave::Point;
+use super::outcome::{Polled, Readiness, RxError};
 use super::policy::{Completions, Policy, Supply};
 use super::skb::Packet;
 use super::stats::Stats;
 use super::verdict::{Count, Rules};
+use super::waiting::Waiting;
 use crate::memory::{PageArena, PageChain, RingArea};
 use crate::ring::split::{LayoutError, SplitDriver};
 use crate::ring::{Completion, EventFd};
 use crate::virtio::{HeaderBytes, Mode};
 
-/// Why a queue refuses to do something. It has done nothing then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RxError {
-    /// The ring cannot be trusted since this fault was met.
-    #[error("the queue is broken ({0}): reset() it to go on")]
-    Broken(DeviceFault),
-    /// The device was stopped.
-    #[error("the queue is stopped: reset() it to go on")]
-    Stopped,
-    /// The queue was closed.
-    #[error("the queue is closed")]
-    Closed,
-    /// A poll for no packet.
-    #[error("budget 0 is not possible: choose at least 1")]
-    ZeroBudget,
-    /// Buffers can be detached only after the device was stopped.
-    #[error("the queue is running: stop() it before detaching its buffers")]
-    Running,
-}
-
-/// What one poll came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Polled {
-    /// Packets received, good or bad: at most the budget.
-    pub received: usize,
-    /// Packets delivered.
-    pub delivered: usize,
-    /// The fault that broke the queue in this poll.
-    pub broken: Option<DeviceFault>,
-}
-
 /// How long a sleeper may sleep before it tries again to refill a queue that ran out of memory: the
 /// patch's delayed refill worker.
 pub(crate) const REFILL_RETRY: Duration = Duration::from_millis(20);
-
-/// Whether there is something to poll for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// Poll now.
-    Ready,
-    /// Nothing yet. The queue is armed: a completion will notify. Look again after this long even
-    /// if none did, where there is a reason to: memory may be back, or a packet overdue.
-    Sleep(Option<Duration>),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -72,20 +33,6 @@ enum State {
     Stopped,
     Broken(DeviceFault),
     Closed,
-}
-
-/// A packet whose later buffers have not completed yet. What was read of it is never read again.
-#[derive(Debug)]
-struct Waiting {
-    first: Completion,
-    header: HeaderBytes,
-    buffers: u16,
-    /// Completions there were when it was last looked at.
-    completed: u16,
-    /// Polls in a row that found it no further, and the last of them.
-    polls: u32,
-    last_poll: u64,
-    since: Instant,
 }
 
 /// What became of one look at the ring.
@@ -328,15 +275,8 @@ impl<P: Policy> Queue<P> {
     /// WAIT (R7): consumes nothing, and remembers what was read.
     #[cold]
     fn start_waiting(&mut self, first: Completion, header: HeaderBytes, buffers: u16) -> Step {
-        self.unfinished(Waiting {
-            first,
-            header,
-            buffers,
-            completed: self.ring.pending(),
-            polls: 1,
-            last_poll: self.stats.polls,
-            since: Instant::now(),
-        })
+        let (completed, poll) = (self.ring.pending(), self.stats.polls);
+        self.unfinished(Waiting::new(first, header, buffers, completed, poll))
     }
 
     /// Looks at a waiting packet again.
@@ -348,24 +288,13 @@ impl<P: Policy> Queue<P> {
             self.completions.push(waiting.first);
             return self.conclude(waiting.header, waiting.buffers, packets);
         }
-        if pending > waiting.completed {
-            waiting.completed = pending;
-            waiting.polls = 1;
-            waiting.since = Instant::now();
-        } else if waiting.last_poll != self.stats.polls {
-            waiting.polls += 1;
-        }
-        waiting.last_poll = self.stats.polls;
+        waiting.look(pending, self.stats.polls);
         self.unfinished(waiting)
     }
 
     /// Goes on waiting, unless it has taken too long.
     fn unfinished(&mut self, waiting: Waiting) -> Step {
-        let over = match self.incomplete {
-            IncompleteLimit::Polls(most) => waiting.polls >= most,
-            IncompleteLimit::Time(most) => waiting.since.elapsed() >= most,
-        };
-        if over {
+        if waiting.is_overdue(self.incomplete) {
             return Step::Break(DeviceFault::IncompletePacket);
         }
         self.waiting = Some(waiting);
@@ -378,24 +307,21 @@ impl<P: Policy> Queue<P> {
         if self.refill_needed {
             self.fill();
         }
-        let mut limit = self.refill_needed.then_some(REFILL_RETRY);
         let pending = self.ring.pending();
-        match &self.waiting {
-            None if pending > 0 => return Ok(Readiness::Ready),
-            Some(waiting) if pending > waiting.completed => return Ok(Readiness::Ready),
-            Some(waiting) => {
-                if let IncompleteLimit::Time(most) = self.incomplete {
-                    let left = most.saturating_sub(waiting.since.elapsed());
-                    if left.is_zero() {
-                        return Ok(Readiness::Ready);
-                    }
-                    limit = Some(limit.map_or(left, |limit| limit.min(left)));
-                }
-            }
-            None => {}
+        let (news, left) = match &self.waiting {
+            None => (pending > 0, None),
+            Some(waiting) => (waiting.has_news(pending), waiting.time_left(self.incomplete)),
+        };
+        if news || left.is_some_and(|left| left.is_zero()) {
+            return Ok(Readiness::Ready);
         }
+        let retry = self.refill_needed.then_some(REFILL_RETRY);
         self.ring.arm();
-        Ok(if self.ring.recheck() { Readiness::Ready } else { Readiness::Sleep(limit) })
+        Ok(if self.ring.recheck() {
+            Readiness::Ready
+        } else {
+            Readiness::Sleep(left.into_iter().chain(retry).min())
+        })
     }
 
     /// BREAK: all outstanding buffers stay where they are until `reset`.
