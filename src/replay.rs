@@ -160,5 +160,5 @@ impl Replay {
 /// The header that a frame's packet carries when it is delivered (RECEIVE.md, section 7).
 fn delivered(header: VnetHeader, buffers: u16) -> VnetHeader {
     let known = HeaderFlags::NEEDS_CSUM | HeaderFlags::DATA_VALID;
-    VnetHeader { flags: header.flags & known, num_buffers: buffers, ..header }
+    VnetHeader { flags: header.flags & known, hdr_len: 0, num_buffers: buffers, ..header }
 }

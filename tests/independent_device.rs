@@ -151,7 +151,7 @@ fn wire(header: &VnetHeader, num_buffers: u16) -> [u8; 12] {
 /// What must be delivered for what was sent.
 fn expected(header: &VnetHeader, num_buffers: u16) -> VnetHeader {
     let known = (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID) as u8;
-    VnetHeader { flags: header.flags & known, num_buffers, ..*header }
+    VnetHeader { flags: header.flags & known, hdr_len: 0, num_buffers, ..*header }
 }
 
 type Memory = Arc<GuestMemoryMmap>;

@@ -203,6 +203,15 @@ impl<T: Recycle> Slab<T> {
         self.local = node;
     }
 
+    /// Takes an object back whose allocation failed in a later part: it counts as not allocated.
+    ///
+    /// # Panics
+    /// As for [`free`](Self::free).
+    pub fn cancel(&mut self, slot: Slot<T>) {
+        self.free(slot);
+        self.allocs -= 1;
+    }
+
     /// Makes chosen allocations fail: lets `skip` further ones through, then fails `count`.
     pub fn fail_allocs(&self, skip: u64, count: u64) {
         self.failures.set(skip, count);

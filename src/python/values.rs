@@ -12,7 +12,7 @@ use crate::virtio::{Dialect, Features, Mode, SplitLayout, VnetHeader};
 /// A virtio-net header (virtio 1.3, 5.1.6.1), its fields as unsigned integers.
 ///
 /// On a delivered packet: what the device wrote, ``flags`` limited to NEEDS_CSUM (1) and DATA_VALID
-/// (2), ``num_buffers`` the number of buffers that were really used. ``hdr_len`` is never checked.
+/// (2), ``hdr_len``, which is ignored, 0, ``num_buffers`` the number of buffers that were really used.
 #[pyclass(frozen, eq, hash, from_py_object, name = "VnetHeader", module = "vnet_rx")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct PyVnetHeader(pub VnetHeader);

@@ -46,11 +46,12 @@ impl Supply {
         Some(chain)
     }
 
-    /// An skb with a linear part: 1518 bytes of a page from the arena, at `offset`.
+    /// An skb with a linear part: 1518 bytes of a page from the arena, at `offset`. One allocation,
+    /// which fails as a whole.
     pub(crate) fn linear_skb(&mut self, offset: usize) -> Option<Slot<Skb>> {
         let mut skb = self.skbs.alloc()?;
         let Some(page) = self.arena.alloc_page() else {
-            self.skbs.free(skb);
+            self.skbs.cancel(skb);
             return None;
         };
         skb.set_linear(page, offset);

@@ -209,7 +209,7 @@ impl Packet {
     }
 
     /// The packet's metadata: as written by the device, `flags` limited to the two known bits,
-    /// `num_buffers` the number of buffers really used.
+    /// `hdr_len` 0, `num_buffers` the number of buffers really used.
     pub fn header(&self) -> VnetHeader {
         self.skb.header.decode()
     }

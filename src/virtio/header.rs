@@ -57,8 +57,8 @@ impl GsoType {
 /// A virtio-net header, its fields in host order (5.1.6.1).
 ///
 /// As a device's source of frames sees it, this is what shall be written before the frame; on a
-/// delivered packet it is what the device wrote, `flags` limited to the two known bits, `hdr_len`
-/// untouched and never trusted, and `num_buffers` the number of buffers that were really used.
+/// delivered packet it is what the device wrote, `flags` limited to the two known bits, `hdr_len`,
+/// which is ignored, 0, and `num_buffers` the number of buffers that were really used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct VnetHeader {
     /// Bits of [`HeaderFlags`].
@@ -139,11 +139,12 @@ impl HeaderBytes {
         u16::from_le_bytes([self.0[10], self.0[11]])
     }
 
-    /// The header as it is delivered with a packet: only the two known flags, and the number of
-    /// buffers that were really used.
+    /// The header as it is delivered with a packet: only the two known flags, no `hdr_len`, and the
+    /// number of buffers that were really used.
     #[inline]
     pub(crate) fn delivered(mut self, buffers: u16) -> Self {
         self.0[0] &= HeaderFlags::NEEDS_CSUM | HeaderFlags::DATA_VALID;
+        [self.0[2], self.0[3]] = [0, 0];
         [self.0[10], self.0[11]] = buffers.to_le_bytes();
         self
     }

@@ -19,7 +19,7 @@ fn host_of(rig: &Rig) -> Host {
 }
 
 fn expected(frame: &Frame, buffers: u16) -> VnetHeader {
-    VnetHeader { num_buffers: buffers, ..frame.header }
+    VnetHeader { hdr_len: 0, num_buffers: buffers, ..frame.header }
 }
 
 #[test]

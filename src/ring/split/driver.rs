@@ -56,7 +56,7 @@ impl<T> SplitDriver<T> {
         first_index: u16,
     ) -> Result<Self, LayoutError> {
         let areas = Areas::new(memory, layout)?;
-        areas.initialise(first_index);
+        areas.initialise(first_index, event_idx);
         Ok(Self {
             shadow: Shadow::new(areas.size),
             areas,
@@ -290,7 +290,7 @@ impl<T> SplitDriver<T> {
         if !self.stopped || self.outstanding() > 0 {
             return Err(RingRunning);
         }
-        self.areas.initialise(0);
+        self.areas.initialise(0, self.event_idx);
         self.shadow = Shadow::new(self.areas.size);
         (self.next_avail, self.published, self.last_seen, self.last_used) = (0, 0, 0, 0);
         (self.rechecked, self.armed, self.stopped) = (None, true, false);

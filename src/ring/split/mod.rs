@@ -156,14 +156,17 @@ impl Areas {
         self.used.load_u16(ENTRIES + 8 * usize::from(self.size), Ordering::Relaxed)
     }
 
-    /// Zeroes the ring and sets all its indices to `first_index`.
-    fn initialise(&self, first_index: u16) {
+    /// Zeroes the ring and sets all its indices to `first_index`, the event indices where they mean
+    /// something.
+    fn initialise(&self, first_index: u16, event_idx: bool) {
         self.desc.zero();
         self.avail.zero();
         self.used.zero();
         self.set_avail_idx(first_index, Ordering::Relaxed);
         self.set_used_idx(first_index, Ordering::Relaxed);
-        self.set_used_event(first_index);
-        self.set_avail_event(first_index);
+        if event_idx {
+            self.set_used_event(first_index);
+            self.set_avail_event(first_index);
+        }
     }
 }
