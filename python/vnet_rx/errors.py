@@ -80,3 +80,9 @@ class CaptureError(VnetRxError, ValueError):
     """A capture file that cannot be read or written; names the file and the place."""
 
     code = "capture"
+
+
+class DeviceError(VnetRxError):
+    """A device that cannot be opened or went away; says which, why, and what to do."""
+
+    code = "device"
