@@ -1,0 +1,1 @@
+"""What is posted, what is made of a completion, and the queue (RECEIVE.md, sections 3-8)."""
