@@ -1,6 +1,7 @@
 """One implementation of the receive path, a device that works on its ring memory, and a record of
 all that can be observed."""
 
+import itertools
 import struct
 from typing import Any
 
@@ -115,6 +116,12 @@ class Device:
         self.memory.store16(self.layout.used + 4 + 8 * self.layout.size, event)
 
 
+def pages_of(packet: Any) -> list[int]:
+    """The pages that a packet holds."""
+    pieces = [packet.linear] if packet.linear else []
+    return [page for page, _, _ in pieces + packet.frags]
+
+
 class World:
     """A queue, its device, and the packets that were delivered."""
 
@@ -129,6 +136,8 @@ class World:
         self.device = Device(self.memory, self.rx.layout, self.config.first_index)
         self.packets: list[Any] = []
         self.names: dict[int, int] = {}
+        self.named = 0
+        self.in_sight: set[int] = set()
 
     def act(self, name: str, *arguments: Any) -> object:
         """An operation, of the driver or of the device: its result or its error."""
@@ -152,7 +161,6 @@ class World:
 
         got = self.rx.poll(budget, hook)
         self.packets += got
-        self.names.clear()
         return passed, [self.seen(packet) for packet in got]
 
     def do_fail_pages(self, skip: int, count: int) -> None:
@@ -178,9 +186,13 @@ class World:
         self.device.restart(0)
 
     def name(self, page: int) -> int:
-        """Pages are the same up to renaming, in order of first appearance in a comparison: the
-        order in which the arena hands pages out that it got back is nobody's business."""
-        return self.names.setdefault(page, len(self.names))
+        """Pages are the same up to renaming, in order of first appearance: which page the arena
+        hands out is nobody's business. A page keeps its name until it goes back there."""
+        self.in_sight.add(page)
+        if page not in self.names:
+            self.names[page] = self.named
+            self.named += 1
+        return self.names[page]
 
     def seen(self, packet: Any) -> object:
         header = packet.header.to_bytes().hex()
@@ -211,34 +223,34 @@ class World:
         return chains
 
     def state(self) -> dict[str, object]:
-        """All that section 11 lists, and a closed queue's ClosedError in place of what is gone."""
-        self.names.clear()
+        """All that section 11 lists; of a closed queue what is left."""
         rx, layout = self.rx, self.rx.layout
+        self.in_sight.clear()
+        self.in_sight.update(itertools.chain(*map(pages_of, self.packets)))
         state: dict[str, object] = {
             "counters": rx.stats().as_dict(),
             "closed": rx.closed,
             "arena": self.arena.free,
             "avail": self.memory.read(layout.avail, 6 + 2 * layout.size),
         }
-        if rx.closed:
-            return state
-        return state | {
-            "num": rx.num,
-            "max": rx.max,
-            "pool": [self.name(page) for page in rx.pool],
-            "posted": [(head, [self.name(page) for page in pages]) for head, pages in rx.posted],
-            "free descriptors": list(rx.free_descriptors),
-            "refill_needed": rx.refill_needed,
-            "broken": rx.broken,
-            "descriptors": self.descriptors(),
-        }
+        if not rx.closed:
+            state |= {
+                "num": rx.num,
+                "max": rx.max,
+                "posted": [(head, [self.name(p) for p in pages]) for head, pages in rx.posted],
+                "pool": [self.name(page) for page in rx.pool],
+                "free descriptors": list(rx.free_descriptors),
+                "refill_needed": rx.refill_needed,
+                "broken": rx.broken,
+                "descriptors": self.descriptors(),
+            }
+        self.names = {page: name for page, name in self.names.items() if page in self.in_sight}
+        return state
 
     def conserved(self) -> bool:
         """Whether every page is in exactly one place (section 2)."""
         pages = list(self.arena.free_pages)
         if not self.rx.closed:
             pages += [page for _, posted in self.rx.posted for page in posted] + self.rx.pool
-        for packet in self.packets:
-            pages += [page for page, _, _ in packet.frags]
-            pages += [packet.linear[0]] if packet.linear else []
+        pages += itertools.chain(*map(pages_of, self.packets))
         return sorted(pages) == list(range(self.arena.pages))
