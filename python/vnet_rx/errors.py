@@ -86,3 +86,9 @@ class DeviceError(VnetRxError):
     """A device that cannot be opened or went away; says which, why, and what to do."""
 
     code = "device"
+
+
+class BenchError(VnetRxError):
+    """Benchmark results that cannot be had or read; names the file or the tool, and the way out."""
+
+    code = "bench"
