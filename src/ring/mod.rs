@@ -66,6 +66,15 @@ pub enum AddError<T> {
     Stopped(T),
 }
 
+impl<T> AddError<T> {
+    /// The token that was refused.
+    pub fn into_token(self) -> T {
+        match self {
+            Self::RingFull(token) | Self::NoSegments(token) | Self::Stopped(token) => token,
+        }
+    }
+}
+
 /// `detach_unused_buf` was called on a ring that the device may still use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ring is running: stop it before detaching its buffers")]

@@ -40,7 +40,16 @@ impl EventFd {
 
     /// Takes the signal back; true if there was one.
     pub fn clear(&self) -> bool {
-        rustix::io::read(&self.file, &mut [0u8; 8]).is_ok()
+        self.take() > 0
+    }
+
+    /// Takes the signal back and says how often it was given.
+    pub fn take(&self) -> u64 {
+        let mut count = [0; 8];
+        match rustix::io::read(&self.file, &mut count) {
+            Ok(_) => u64::from_ne_bytes(count),
+            Err(_) => 0,
+        }
     }
 
     /// Sleeps until the line is signalled or `timeout` is over; true if it is signalled. The signal

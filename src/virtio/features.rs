@@ -1,7 +1,7 @@
 //! Feature bits (5.1.3, 6) and what follows from them: the dialect and the buffer mode.
 
 use std::fmt;
-use std::ops::BitOr;
+use std::ops::{BitAnd, BitOr};
 use std::str::FromStr;
 
 /// A set of negotiated virtio features.
@@ -54,7 +54,7 @@ impl Features {
     pub const GUEST_USO6: Self = Self(1 << 55);
 
     /// The features any of which calls for buffers of more than an Ethernet frame.
-    const LARGE: Self = Self(
+    pub const LARGE: Self = Self(
         Self::GUEST_TSO4.0
             | Self::GUEST_TSO6.0
             | Self::GUEST_ECN.0
@@ -108,6 +108,20 @@ impl Features {
         Self(bits)
     }
 
+    /// The features of this set that may be negotiated together: each only with what it requires
+    /// (5.1.3.1). The segmentation offloads need `GUEST_CSUM`; `GUEST_ECN` needs `GUEST_TSO4` or
+    /// `GUEST_TSO6`.
+    pub const fn closed(self) -> Self {
+        let mut set = self;
+        if !set.contains(Self::GUEST_CSUM) {
+            set = set.without(Self::LARGE);
+        }
+        if !set.intersects(Self(Self::GUEST_TSO4.0 | Self::GUEST_TSO6.0)) {
+            set = set.without(Self::GUEST_ECN);
+        }
+        set
+    }
+
     /// The buffer mode these features call for: mergeable wins over big, big over small
     /// (RECEIVE.md, section 1).
     pub const fn mode(self) -> Mode {
@@ -136,6 +150,13 @@ impl Features {
     /// The names of the features in the set, lowest bit first; bits without a name are left out.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         NAMED.iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| *name)
+    }
+}
+
+impl BitAnd for Features {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }
 

@@ -106,13 +106,32 @@ impl<T> SplitDriver<T> {
         (self.next_avail, self.last_used)
     }
 
-    /// Posts a buffer made of `segments`, in this order; the device sees it after the next
-    /// [`publish`](Self::publish). Returns the chain's head.
+    /// Posts a buffer made of `segments`, in this order, for the device to write; the device sees
+    /// it after the next [`publish`](Self::publish). Returns the chain's head.
     ///
     /// # Errors
     /// [`AddError`] with the token in it; nothing has changed then.
     #[inline]
     pub fn add(&mut self, segments: &[Segment], token: T) -> Result<Head, AddError<T>> {
+        self.add_chain(segments, DESC_F_WRITE, token)
+    }
+
+    /// As [`add`](Self::add), for the device to read: a buffer of a transmit queue.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    #[inline]
+    pub fn add_readable(&mut self, segments: &[Segment], token: T) -> Result<Head, AddError<T>> {
+        self.add_chain(segments, 0, token)
+    }
+
+    #[inline]
+    fn add_chain(
+        &mut self,
+        segments: &[Segment],
+        flags: u16,
+        token: T,
+    ) -> Result<Head, AddError<T>> {
         if self.stopped {
             return Err(AddError::Stopped(token));
         }
@@ -125,10 +144,10 @@ impl<T> SplitDriver<T> {
         let mut id = self.shadow.first_free();
         for segment in others {
             let next = self.shadow.next(id);
-            self.describe(id, segment, DESC_F_WRITE | DESC_F_NEXT, next);
+            self.describe(id, segment, flags | DESC_F_NEXT, next);
             id = next;
         }
-        self.describe(id, last_segment, DESC_F_WRITE, 0);
+        self.describe(id, last_segment, flags, 0);
         // The length fits: it is at most the ring size.
         let head = self.shadow.cut(id, segments.len() as u16, token);
         self.areas.set_avail_entry(self.next_avail, head.id());
