@@ -12,4 +12,6 @@ pub mod ring;
 pub mod sync;
 #[cfg(not(loom))]
 mod sync;
+#[cfg(all(feature = "vhost-user", not(loom)))]
+pub mod vhost_user;
 pub mod virtio;

@@ -14,3 +14,5 @@ mod refill;
 mod round_trip;
 mod rules;
 mod section9;
+#[cfg(feature = "vhost-user")]
+mod vhost_user;
