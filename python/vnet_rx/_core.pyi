@@ -1,6 +1,7 @@
 """The native module. Users import its names from ``vnet_rx``."""
 
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self, final
@@ -22,6 +23,7 @@ __all__ = [
     "RxQueue",
     "SharedMemory",
     "Stats",
+    "VhostUser",
     "VnetHeader",
     "Vring",
 ]
@@ -374,6 +376,50 @@ class HostThread:
     @property
     def finished(self) -> bool: ...
     def stop(self) -> dict[str, int]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class VhostUser:
+    """A device behind a vhost-user socket, and the queue that it feeds. Raises ``DeviceError``."""
+
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        listen: bool = False,
+        mode: str | None = None,
+        strategy: str = "deferred",
+        ring_size: int = 256,
+        max_frags: int = 18,
+        features: int | None = None,
+        incomplete_timeout: float = 1.0,
+        pages: int | None = None,
+        timeout: float = 5.0,
+        patience: float | None = None,
+    ) -> Self: ...
+    def reconnect(self, timeout: float | None = None) -> None: ...
+    def stop(self) -> None: ...
+    def send(self, frame: bytes) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def queue(self) -> RxQueue: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def path(self) -> pathlib.Path: ...
+    @property
+    def notifications(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
+    @property
+    def tx_outstanding(self) -> int: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,

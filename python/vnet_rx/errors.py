@@ -88,7 +88,13 @@ class DeviceError(VnetRxError):
     code = "device"
 
 
-class BenchError(VnetRxError):
-    """Benchmark results that cannot be had or read; names the file or the tool, and the way out."""
+class DeviceTimeout(DeviceError, TimeoutError):
+    """A device that did not come, or did not answer, within the time given."""
 
-    code = "bench"
+    code = "device_timeout"
+
+
+class ProtocolError(DeviceError):
+    """A device that refused a vhost-user message, answered nonsense, or hung up in the middle."""
+
+    code = "device_protocol"

@@ -6,18 +6,22 @@ use pyo3::prelude::*;
 
 use crate::device::{HostError, Undeliverable as Refused};
 use crate::memory::{MemoryError, OutOfRange as Outside};
-use crate::receive::{ConfigError as Config, RxError};
+use crate::receive::{ConfigError as Config, DeviceFault, RxError};
 use crate::replay::ReplayError;
 use crate::ring::split::LayoutError;
+use crate::vhost_user::{SendError, VhostUserError};
 use crate::virtio::UnknownName;
 
 pyo3::import_exception!(vnet_rx.errors, BusyError);
 pyo3::import_exception!(vnet_rx.errors, CaptureError);
 pyo3::import_exception!(vnet_rx.errors, ClosedError);
 pyo3::import_exception!(vnet_rx.errors, ConfigError);
+pyo3::import_exception!(vnet_rx.errors, DeviceError);
+pyo3::import_exception!(vnet_rx.errors, DeviceTimeout);
 pyo3::import_exception!(vnet_rx.errors, DriverFault);
 pyo3::import_exception!(vnet_rx.errors, OutOfPages);
 pyo3::import_exception!(vnet_rx.errors, OutOfRange);
+pyo3::import_exception!(vnet_rx.errors, ProtocolError);
 pyo3::import_exception!(vnet_rx.errors, QueueBroken);
 pyo3::import_exception!(vnet_rx.errors, RingFull);
 pyo3::import_exception!(vnet_rx.errors, RingRunning);
@@ -86,6 +90,40 @@ impl IntoPyErr for ReplayError {
             Self::Host(error) => error.into_py_err(),
             Self::Broken(fault) => QueueBroken::new_err(fault.name()),
             Self::Stuck(_) => OutOfPages::new_err(self.to_string()),
+        }
+    }
+}
+
+impl IntoPyErr for VhostUserError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Config(error) => error.into_py_err(),
+            Self::Mode { .. } | Self::PathTooLong(_) => ConfigError::new_err(self.to_string()),
+            Self::NoConnection { .. } | Self::Silent { .. } => {
+                DeviceTimeout::new_err(self.to_string())
+            }
+            Self::Closed(_)
+            | Self::Rejected(_)
+            | Self::Garbled(_)
+            | Self::Lacks(_)
+            | Self::QueueCount(_) => ProtocolError::new_err(self.to_string()),
+            Self::Gone => ClosedError::new_err(self.to_string()),
+            Self::NotFound(_)
+            | Self::NotASocket(_)
+            | Self::Refused(_)
+            | Self::Permission(_)
+            | Self::InUse(_)
+            | Self::System { .. } => DeviceError::new_err(self.to_string()),
+        }
+    }
+}
+
+impl IntoPyErr for SendError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Length(_) => ConfigError::new_err(self.to_string()),
+            Self::Full => RingFull::new_err(self.to_string()),
+            Self::Broken(fault) => QueueBroken::new_err(DeviceFault::from(fault).name()),
         }
     }
 }

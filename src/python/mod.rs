@@ -9,6 +9,7 @@ mod packet;
 mod queue;
 mod replay;
 mod values;
+mod vhost_user;
 mod vring;
 
 use pyo3::prelude::*;
@@ -30,6 +31,8 @@ mod _core {
     use super::replay::PyReplay;
     #[pymodule_export]
     use super::values::{PyRingLayout, PyRxConfig, PyStats, PyVnetHeader};
+    #[pymodule_export]
+    use super::vhost_user::PyVhostUser;
     #[pymodule_export]
     use super::vring::PyVring;
 }

@@ -12,8 +12,9 @@ use super::memory::{PyPageArena, PySharedMemory};
 use super::packet::PyPacket;
 use super::values::{PyRingLayout, PyRxConfig, PyStats};
 use crate::memory::{PageArena, SharedMemory};
-use crate::receive::{ConfigError as Config, Packet, Point, Readiness, RxQueue};
+use crate::receive::{ConfigError as Config, Packet, Point, Polled, Readiness, RxError, RxQueue};
 use crate::ring::EventFd;
+use crate::vhost_user::{Link, Session, Wake};
 use crate::virtio::{Features, SplitLayout};
 
 /// How long a sleeper goes without a look at the ring, should a notification be lost (F22, F33).
@@ -23,6 +24,18 @@ struct State {
     queue: RxQueue,
     /// Kept to save allocations; holds packets between calls only after a hook raised.
     packets: Vec<Packet>,
+    /// The connection to a device in another process.
+    link: Option<Link>,
+}
+
+impl State {
+    fn poll(&mut self, budget: usize, hook: impl FnMut(Point)) -> Result<Polled, RxError> {
+        let mut polled = self.queue.poll_with(budget, &mut self.packets, hook)?;
+        if let Some(link) = &mut self.link {
+            link.after_poll(&mut self.queue, &mut polled);
+        }
+        Ok(polled)
+    }
 }
 
 /// The receive queue of a virtio-net driver (RECEIVE.md): ``RxQueue(config=None, arena=None)``.
@@ -35,6 +48,8 @@ pub(super) struct PyRxQueue {
     state: Mutex<State>,
     /// The line on which the device notifies.
     call: Arc<EventFd>,
+    /// The device, where it is in another process.
+    session: Option<Arc<Session>>,
     /// Threads in `wait`, which hold the queue now and then, for moments.
     sleepers: AtomicUsize,
     /// Somebody wants the queue closed; whoever has it next does so.
@@ -72,6 +87,55 @@ impl PyRxQueue {
         &self.call
     }
 
+    /// A queue of its own memory over `queue`, fed by the device that `link` leads to.
+    pub(super) fn linked(queue: RxQueue, link: Link) -> Self {
+        let session = Arc::clone(&link.session);
+        let call = Arc::clone(session.call());
+        Self { session: Some(session), ..Self::over(queue, call, Some(link)) }
+    }
+
+    fn over(queue: RxQueue, call: Arc<EventFd>, link: Option<Link>) -> Self {
+        let (arena, config) = (Arc::clone(queue.arena()), PyRxConfig(*queue.config()));
+        let layout = queue.layout().into();
+        let state = Mutex::new(State { queue, packets: Vec::new(), link });
+        let (sleepers, closing) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { state, call, session: None, sleepers, closing, arena, config, layout }
+    }
+
+    /// Lets go of a device in another process before its buffers are taken away; what it answers
+    /// does not matter any more.
+    fn hang_up(&self, py: Python<'_>) {
+        if let Some(session) = &self.session {
+            let _ = py.detach(|| session.stop());
+        }
+    }
+
+    /// Sleeps until the device notifies or the time is over. A device that is gone breaks the queue,
+    /// unless there is something left to poll for.
+    fn doze(&self, py: Python<'_>, limit: Duration) -> PyResult<()> {
+        match &self.session {
+            // An error is an interruption by a signal, and not to be able to sleep is no worse than
+            // not to have slept.
+            None => {
+                if py.detach(|| self.call.wait(limit)).unwrap_or(false) {
+                    self.call.clear();
+                }
+            }
+            Some(session) if !session.is_running() => {
+                return Err(ClosedError::new_err("the device was stopped: reconnect() to go on"));
+            }
+            Some(session) => {
+                if py.detach(|| session.wait(limit)) == Wake::Gone {
+                    let mut state = self.live()?;
+                    if state.queue.prepare_to_sleep().or_raise()? != Readiness::Ready {
+                        state.queue.disconnect().or_raise()?;
+                    }
+                }
+            }
+        }
+        py.check_signals()
+    }
+
     /// What a sleeper does; see `wait`.
     fn sleep(&self, py: Python<'_>, until: Option<Instant>) -> PyResult<bool> {
         let mut looked = Instant::now();
@@ -85,13 +149,7 @@ impl PyRxQueue {
             if left.is_zero() {
                 return Ok(false);
             }
-            // An error is an interruption by a signal, and not to be able to sleep is no worse than
-            // not to have slept.
-            let called = py.detach(|| self.call.wait(limit.min(left))).unwrap_or(false);
-            if called {
-                self.call.clear();
-            }
-            py.check_signals()?;
+            self.doze(py, limit.min(left))?;
             if looked.elapsed() >= WATCHDOG {
                 looked = Instant::now();
                 self.live()?.queue.watchdog();
@@ -120,17 +178,7 @@ impl PyRxQueue {
             }
         };
         let queue = RxQueue::new(config.0, &arena).or_raise()?;
-        let layout = queue.layout().into();
-        let state = Mutex::new(State { queue, packets: Vec::new() });
-        Ok(Self {
-            state,
-            call: Arc::new(EventFd::new()?),
-            sleepers: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
-            arena,
-            config,
-            layout,
-        })
+        Ok(Self::over(queue, Arc::new(EventFd::new()?), None))
     }
 
     /// Posts buffers until the ring is full or memory runs out (``refill_needed``); how many.
@@ -157,9 +205,9 @@ impl PyRxQueue {
                 ConfigError::new_err(format!("budget {budget} is not possible: choose at least 1"))
             })?;
         let mut state = self.state()?;
-        let State { queue, packets } = &mut *state;
+        let state = &mut *state;
         match hook {
-            None => py.detach(|| queue.poll(budget, packets)).or_raise()?,
+            None => py.detach(|| state.poll(budget, |_| {})).or_raise()?,
             Some(hook) => {
                 let mut raised = None;
                 let call = |point: Point| {
@@ -167,14 +215,14 @@ impl PyRxQueue {
                         raised = hook.call1((point.name(),)).err();
                     }
                 };
-                let polled = queue.poll_with(budget, packets, call).or_raise()?;
+                let polled = state.poll(budget, call).or_raise()?;
                 if let Some(error) = raised {
                     return Err(error);
                 }
                 polled
             }
         };
-        Ok(packets.drain(..).map(PyPacket::new).collect())
+        Ok(state.packets.drain(..).map(PyPacket::new).collect())
     }
 
     /// Sleeps until there is something to poll for: True, or False when ``timeout`` seconds are
@@ -216,7 +264,8 @@ impl PyRxQueue {
         self.call.signal();
         Ok(())
     }
-    fn stop(&self) -> PyResult<()> {
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.hang_up(py);
         self.state()?.queue.stop().or_raise()?;
         self.call.signal();
         Ok(())
@@ -225,11 +274,13 @@ impl PyRxQueue {
         self.state()?.queue.detach_unused_buf().or_raise()
     }
     /// Takes all buffers back and starts the ring anew, with nothing posted; make a new device too.
-    fn reset(&self) -> PyResult<()> {
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.hang_up(py);
         self.state()?.queue.reset().or_raise()
     }
     /// Packets live on. Closing twice is fine; a thread in ``wait`` is woken with ``ClosedError``.
-    fn close(&self) -> PyResult<()> {
+    pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.hang_up(py);
         self.closing.store(true, Ordering::Release);
         self.call.signal();
         match self.state() {
@@ -308,8 +359,8 @@ impl PyRxQueue {
         slf
     }
     #[pyo3(signature = (*_exc))]
-    fn __exit__(&self, _exc: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
-        self.close()
+    fn __exit__(&self, py: Python<'_>, _exc: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        self.close(py)
     }
     fn __repr__(&self) -> String {
         format!("<RxQueue, {} {}>", self.config.0.mode().name(), self.config.0.strategy.name())

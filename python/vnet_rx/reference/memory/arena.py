@@ -5,7 +5,7 @@ from typing import final
 from vnet_rx.errors import ClosedError, ConfigError, OutOfPages
 from vnet_rx.reference.memory.failure import Failing
 from vnet_rx.reference.memory.shared import SharedMemory
-from vnet_rx.reference.virtio import PAGE_SIZE, aligned
+from vnet_rx.reference.virtio import PAGE_SIZE
 
 # Room for the rings of the queues that use an arena lies in front of its pages.
 RING_AREA = 4 << 20
@@ -68,7 +68,7 @@ class PageArena:
         for start, end in sorted(self._rings.items()):
             if at + length <= start:
                 break
-            at = aligned(end, PAGE_SIZE)
+            at = -(-end // PAGE_SIZE) * PAGE_SIZE
         if at + length > RING_AREA:
             raise ConfigError(
                 f"no room for a ring of {size} in this arena: close another queue or make "

@@ -63,10 +63,6 @@ class RxQueue:
     ``mutants`` names bugs to switch on (``vnet_rx.reference.MUTANTS``).
     """
 
-    config: RxConfig
-    arena: PageArena
-    mutants: frozenset[str]
-
     def __init__(
         self,
         config: RxConfig | None = None,
