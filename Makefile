@@ -69,10 +69,10 @@ dist-check: $(VENV)/testing ## build wheel and sdist, and run compare from each 
 		(cd target && dist-check/bin/vnet-rx compare --repeat 1 | tail -1) || exit 1; \
 	done
 
-counts:          ## instructions per packet, by callgrind; needs valgrind
+counts:          ## instructions, memory accesses, allocations per packet; needs valgrind
 	$(PYTHON) scripts/counts.py
 
-bench:           ## Criterion: old strategy against new
+bench:           ## Criterion, every question, both strategies: about 25 minutes
 	cargo bench --locked
 
 docs:            ## the crate's documentation, in target/doc

@@ -1,53 +1,15 @@
 //! In the steady state the receive path takes nothing from the heap: counted, not timed.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use vnet_rx::device::source::{Frame, Generator, Sizes};
 use vnet_rx::device::{Host, Offer};
 use vnet_rx::memory::PageArena;
 use vnet_rx::receive::{RxConfig, RxQueue, Strategy};
 use vnet_rx::virtio::{Dialect, Mode};
 
-thread_local! {
-    /// Allocations of this thread while it does the driver's work.
-    static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
-}
+#[path = "../benches/counting_allocator.rs"]
+mod counting_allocator;
 
-struct Counting;
-
-fn count() {
-    // A thread that is ending has no cell any more, and does no driver's work.
-    let _ = COUNTED.try_with(|counted| counted.set(counted.get().map(|n| n + 1)));
-}
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: promised by the caller.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: promised by the caller.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: promised by the caller.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often `work` allocates.
-fn allocations(work: impl FnOnce()) -> u64 {
-    COUNTED.set(Some(0));
-    work();
-    COUNTED.take().unwrap()
-}
+use counting_allocator::allocations;
 
 #[test]
 fn the_counter_counts() {

@@ -88,6 +88,12 @@ class DeviceError(VnetRxError):
     code = "device"
 
 
+class BenchError(VnetRxError):
+    """Benchmark results that cannot be had or read; names the file or the tool, and the way out."""
+
+    code = "bench"
+
+
 class DeviceTimeout(DeviceError, TimeoutError):
     """A device that did not come, or did not answer, within the time given."""
 

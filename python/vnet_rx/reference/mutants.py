@@ -22,7 +22,7 @@ MUTANTS: Final[dict[str, str]] = {
     "M11": "id_truncated_u16: the high half of a used id is ignored",
     "M12": "consume_index_stuck: a bad packet is never stepped over, the queue wedges",
     "M13": "buffer_lost_on_drop: a dropped packet's buffers are not recycled",
-    "M14": "double_give: the first page of a dropped packet is given back twice",
+    "M14": "double_give: the first buffer of a dropped packet is given back twice",
     "M15": "trust_desc_next: a completed chain is walked through the descriptor table",
     "M16": "header_read_twice: what was checked in the header is read again from the page",
     "M17": "csum_u16_wrap: csum_start + csum_offset + 2 is computed in 16 bits",

@@ -117,10 +117,19 @@ class RingLayout(NamedTuple):
     used: int
 
 
+def aligned(at: int, to: int) -> int:
+    """``at``, or the next multiple of ``to``."""
+    return -(-at // to) * to
+
+
+def avail_offset(size: int) -> int:
+    """Where the avail ring begins in a ring area: behind the table, on a cache line of its own."""
+    return aligned(16 * size, 64)
+
+
 def used_offset(size: int) -> int:
-    """Where the used ring begins in a ring area: behind table and avail ring, on a page (2.7.2)."""
-    avail_end = 16 * size + 6 + 2 * size
-    return -(-avail_end // PAGE_SIZE) * PAGE_SIZE
+    """Where the used ring begins in a ring area: behind the avail ring, on a page of its own."""
+    return aligned(avail_offset(size) + 6 + 2 * size, PAGE_SIZE)
 
 
 def ring_bytes(size: int) -> int:

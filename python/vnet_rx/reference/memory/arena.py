@@ -5,7 +5,7 @@ from typing import final
 from vnet_rx.errors import ClosedError, ConfigError, OutOfPages
 from vnet_rx.reference.memory.failure import Failing
 from vnet_rx.reference.memory.shared import SharedMemory
-from vnet_rx.reference.virtio import PAGE_SIZE
+from vnet_rx.reference.virtio import PAGE_SIZE, aligned
 
 # Room for the rings of the queues that use an arena lies in front of its pages.
 RING_AREA = 4 << 20
@@ -68,7 +68,7 @@ class PageArena:
         for start, end in sorted(self._rings.items()):
             if at + length <= start:
                 break
-            at = -(-end // PAGE_SIZE) * PAGE_SIZE
+            at = aligned(end, PAGE_SIZE)
         if at + length > RING_AREA:
             raise ConfigError(
                 f"no room for a ring of {size} in this arena: close another queue or make "

@@ -61,13 +61,16 @@ class Packet:
             pieces.append(bytes(view[at : at + length]))
         return pieces
 
-    def _give_pages(self) -> None:
-        """The linear page, then the frags as one chain (section 12)."""
+    def _give_back(self) -> None:
+        """The linear page, then the frags as one chain (section 12), and the skb; once."""
+        if self._private or self._released:
+            return
         if self._linear:
             self._arena.put([self._linear[0]])
         if self._frags:
             self._arena.put([page for page, _, _ in self._frags])
         self._linear, self._frags = None, []
+        self._skbs.free(1)
 
     def __len__(self) -> int:
         self._mine()
@@ -131,17 +134,15 @@ class Packet:
         return self._private
 
     def make_private(self) -> None:
-        """Copies the bytes out of the arena and gives the pages back."""
+        """Copies the bytes out of the arena and gives pages and skb back (section 12)."""
         self._head = bytes(self)
+        self._give_back()
         self._private = True
-        self._give_pages()
 
     def release(self) -> None:
-        """Gives the pages back; twice is fine."""
-        if not self._released:
-            self._give_pages()
-            self._skbs.free(1)
-            self._released = True
+        """Gives pages and skb back; twice is fine."""
+        self._give_back()
+        self._released = True
 
     def __del__(self) -> None:
         self.release()

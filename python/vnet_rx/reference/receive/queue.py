@@ -63,6 +63,10 @@ class RxQueue:
     ``mutants`` names bugs to switch on (``vnet_rx.reference.MUTANTS``).
     """
 
+    config: RxConfig
+    arena: PageArena
+    mutants: frozenset[str]
+
     def __init__(
         self,
         config: RxConfig | None = None,

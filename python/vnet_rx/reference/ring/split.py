@@ -17,6 +17,7 @@ from vnet_rx.reference.virtio import (
     DESC_F_NEXT,
     DESC_F_WRITE,
     RingLayout,
+    avail_offset,
     ring_bytes,
     used_offset,
 )
@@ -76,7 +77,7 @@ class SplitRing:
         self._event_idx = event_idx
         self._mutants = mutants
         self._desc_at = at
-        self._avail_at = at + 16 * size
+        self._avail_at = at + avail_offset(size)
         self._used_at = at + used_offset(size)
         base = SharedMemory.GUEST_BASE
         self.layout = RingLayout(
