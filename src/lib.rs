@@ -8,6 +8,8 @@ mod python;
 pub mod receive;
 pub mod replay;
 pub mod ring;
+#[cfg(not(loom))]
+pub mod scenario;
 #[cfg(loom)]
 pub mod sync;
 #[cfg(not(loom))]

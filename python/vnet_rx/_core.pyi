@@ -26,6 +26,8 @@ __all__ = [
     "VhostUser",
     "VnetHeader",
     "Vring",
+    "run_scenario",
+    "run_scenario_digests",
 ]
 
 _Mode = Literal["small", "big", "mergeable"]
@@ -465,3 +467,12 @@ class Replay:
     def pass_once(self) -> float: ...
     def total(self) -> dict[str, int]: ...
     def stats(self) -> Stats: ...
+
+def run_scenario(json: str) -> list[tuple[Any, ...]]:
+    """Run a scenario on the engine: what is observed after each operation (``docs/scenario.md``).
+
+    Raises ``ConfigError`` naming the field that is wrong.
+    """
+
+def run_scenario_digests(json: str) -> list[int]:
+    """Run a scenario: the CRC-32 of each observation's canonical text, the cheap way to compare."""

@@ -1,8 +1,14 @@
 //! The other end of the ring: devices, and where their frames come from.
 
+mod action;
+#[cfg(not(loom))]
+mod faulty;
 mod host;
 mod host_thread;
 pub mod source;
 
+pub use action::{Action, Area, Sending};
+#[cfg(not(loom))]
+pub use faulty::{FaultyDevice, pattern};
 pub use host::{Host, HostError, MAX_FRAME_LEN, Offer, Undeliverable};
 pub use host_thread::{HostThread, Served};

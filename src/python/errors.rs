@@ -9,6 +9,7 @@ use crate::memory::{MemoryError, OutOfRange as Outside};
 use crate::receive::{ConfigError as Config, DeviceFault, RxError};
 use crate::replay::ReplayError;
 use crate::ring::split::LayoutError;
+use crate::scenario::ScenarioError;
 use crate::vhost_user::{SendError, VhostUserError};
 use crate::virtio::UnknownName;
 
@@ -57,6 +58,7 @@ by_text! {
     Config => ConfigError,
     LayoutError => ConfigError,
     MemoryError => ConfigError,
+    ScenarioError => ConfigError,
     UnknownName => ConfigError,
     Outside => OutOfRange,
     Refused => Undeliverable,

@@ -8,6 +8,7 @@ mod memory;
 mod packet;
 mod queue;
 mod replay;
+mod scenario;
 mod values;
 mod vhost_user;
 mod vring;
@@ -29,6 +30,8 @@ mod _core {
     use super::queue::PyRxQueue;
     #[pymodule_export]
     use super::replay::PyReplay;
+    #[pymodule_export]
+    use super::scenario::{run_scenario, run_scenario_digests};
     #[pymodule_export]
     use super::values::{PyRingLayout, PyRxConfig, PyStats, PyVnetHeader};
     #[pymodule_export]

@@ -17,6 +17,10 @@ pub enum Point {
 }
 
 impl Point {
+    /// All points, in the order in which a poll passes them.
+    pub const ALL: [Self; 4] =
+        [Self::UsedIdxRead, Self::HeaderCopied, Self::BeforeRearm, Self::AfterRearm];
+
     /// The point's name, as RECEIVE.md and Python spell it.
     pub const fn name(self) -> &'static str {
         match self {

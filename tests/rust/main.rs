@@ -13,6 +13,7 @@ mod pages;
 mod refill;
 mod round_trip;
 mod rules;
+mod scenario;
 mod section9;
 #[cfg(feature = "vhost-user")]
 mod vhost_user;

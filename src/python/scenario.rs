@@ -1,0 +1,98 @@
+//! Scenarios on the engine.
+
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use super::errors::OrRaise;
+use crate::receive::Frag;
+use crate::scenario::{self, Observation, Outcome, Rows, Scenario, SeenDescriptor, SeenPacket};
+
+/// Run a scenario on the engine: what is observed after each operation (``docs/scenario.md``).
+///
+/// Raises ``ConfigError`` naming the field that is wrong.
+#[pyfunction]
+pub(super) fn run_scenario<'py>(py: Python<'py>, json: &str) -> PyResult<Bound<'py, PyList>> {
+    let trace = py
+        .detach(|| Scenario::from_json(json).and_then(|scenario| scenario::run(&scenario)))
+        .or_raise()?;
+    let seen = trace.observations.iter().map(|seen| observation(py, seen));
+    PyList::new(py, seen.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// Run a scenario: the CRC-32 of each observation's canonical text, the cheap way to compare.
+#[pyfunction]
+pub(super) fn run_scenario_digests(py: Python<'_>, json: &str) -> PyResult<Vec<u32>> {
+    py.detach(|| Scenario::from_json(json).and_then(|scenario| scenario::digests(&scenario)))
+        .or_raise()
+}
+
+fn object<'py>(py: Python<'py>, value: impl IntoPyObjectExt<'py>) -> PyResult<Bound<'py, PyAny>> {
+    value.into_bound_py_any(py)
+}
+
+/// A list of the format, as a tuple.
+fn tuple<'py, T: IntoPyObject<'py>>(
+    py: Python<'py>,
+    items: impl IntoIterator<Item = T>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyTuple::new(py, items.into_iter().collect::<Vec<_>>())?.into_any())
+}
+
+fn observation<'py>(py: Python<'py>, seen: &Observation) -> PyResult<Bound<'py, PyTuple>> {
+    let open = seen.state.as_ref();
+    let packets = seen.packets.iter().map(|one| packet(py, one)).collect::<PyResult<Vec<_>>>()?;
+    let pages = |pages: &[u32]| tuple(py, pages.iter().copied());
+    let descriptors = |chain: &[SeenDescriptor]| tuple(py, chain.iter().map(descriptor));
+    let fields = [
+        result(py, &seen.result)?,
+        tuple(py, seen.points.iter().map(|point| point.name()))?,
+        tuple(py, packets)?,
+        tuple(py, seen.counters)?,
+        object(py, open.map(|state| state.num))?,
+        object(py, open.map(|state| state.max))?,
+        object(py, open.map(|state| state.refill_needed))?,
+        object(py, open.and_then(|state| state.broken).map(|fault| fault.name()))?,
+        object(py, open.map(|_| pages(&seen.pool)).transpose()?)?,
+        object(py, open.map(|_| rows(py, &seen.posted, pages)).transpose()?)?,
+        object(py, open.map(|_| tuple(py, seen.free_descriptors.iter().copied())).transpose()?)?,
+        object(py, seen.arena_free)?,
+        object(py, seen.avail_flags)?,
+        object(py, seen.avail_idx)?,
+        object(py, seen.used_event)?,
+        rows(py, &seen.published, descriptors)?,
+    ];
+    PyTuple::new(py, fields)
+}
+
+fn result<'py>(py: Python<'py>, result: &Outcome) -> PyResult<Bound<'py, PyAny>> {
+    if let Some((code, fault)) = result.error() {
+        return object(py, ("error", code, fault.map(|fault| fault.name())));
+    }
+    match result {
+        Outcome::Flag(flag) => object(py, ("ok", flag)),
+        Outcome::Number(number) => object(py, ("ok", number)),
+        Outcome::Nothing | Outcome::Error(_) => object(py, ("ok", py.None())),
+    }
+}
+
+fn packet<'py>(py: Python<'py>, seen: &SeenPacket) -> PyResult<Bound<'py, PyAny>> {
+    let place = |frag: &Frag| (frag.page, frag.offset, frag.len);
+    let header = tuple(py, seen.header)?;
+    let frags = tuple(py, seen.frags.iter().map(place))?;
+    let linear = seen.linear.as_ref().map(place);
+    object(py, (seen.len, seen.crc, header, seen.head_len, linear, frags, seen.truesize))
+}
+
+fn descriptor(seen: &SeenDescriptor) -> (Option<u32>, u64, u32, u16, u16) {
+    (seen.page, seen.offset, seen.len, seen.flags, seen.next)
+}
+
+fn rows<'py, T>(
+    py: Python<'py>,
+    rows: &Rows<u16, T>,
+    values: impl Fn(&[T]) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let rows = rows.iter().map(|(id, row)| Ok((id, values(row)?)));
+    tuple(py, rows.collect::<PyResult<Vec<_>>>()?)
+}
