@@ -54,7 +54,8 @@ sanitize:        ## the stress test under ThreadSanitizer, memory and packets un
 	CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=1" \
 	cargo test --locked --test rust -- --test-threads 1 memory:: pages:: section9:: a_full_ring
 
-test-real: $(VENV)/testing ## a fresh recording of the kernel's own traffic, replayed; needs iproute2
+test-real: $(VENV)/testing ## the tests against real devices, and a fresh recording; needs iproute2, tshark
+	VNET_RX_REQUIRE_REAL=1 $(BIN)/python -m pytest -m real
 	$(BIN)/python scripts/record_capture.py --output target/recorded.pcapng
 	$(BIN)/vnet-rx compare target/recorded.pcapng
 	$(BIN)/vnet-rx compare target/recorded.pcapng --dialect legacy

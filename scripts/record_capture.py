@@ -18,69 +18,34 @@ allowed. The namespaces end with the program. Run it from the source tree:
 
 import argparse
 import contextlib
-import fcntl
 import http.client
 import http.server
 import os
 import random
 import select
-import shutil
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from pathlib import Path
 
+from station import Station, StationError, ipv4, ipv6
+
 OUTPUT = Path(__file__).parent.parent / "python" / "vnet_rx" / "data" / "mixed.pcapng"
 
-TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
-TUNSETVNETHDRSZ, TUNSETVNETLE = 0x400454D8, 0x400454DC
-IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
-# CSUM, TSO4, TSO6, TSO_ECN, and USO4 with USO6, which the kernel takes only together.
-OFFLOADS = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40
 UDP_SEGMENT = 103
 HEADER_LEN = 12
 VLAN = 42
 LEFT, RIGHT = 1, 2
 
 
-def ipv4(station: int, vlan: bool = False) -> str:
-    return f"10.77.{VLAN if vlan else 0}.{station}"
-
-
-def ipv6(station: int) -> str:
-    return f"fd77::{station}"
+def on_vlan(station: int) -> str:
+    return f"10.77.{VLAN}.{station}"
 
 
 # ---- inside a namespace ------------------------------------------------------------------------
-
-
-def open_tap(name: str) -> int:
-    tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
-    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-    fcntl.ioctl(tap, TUNSETVNETHDRSZ, struct.pack("i", HEADER_LEN))
-    fcntl.ioctl(tap, TUNSETVNETLE, struct.pack("i", 1))
-    fcntl.ioctl(tap, TUNSETOFFLOAD, OFFLOADS)
-    return tap
-
-
-def configure(station: int) -> None:
-    commands = [
-        f"link set tap0 address 02:00:00:77:00:0{station}",
-        f"link set tap1 address 02:00:00:77:{VLAN}:0{station}",
-        "link set lo up",
-        "link set tap0 up",
-        "link set tap1 up",
-        f"addr add {ipv4(station)}/24 dev tap0",
-        f"-6 addr add {ipv6(station)}/64 dev tap0 nodad",
-        f"addr add {ipv4(station, vlan=True)}/24 dev tap1",
-    ]
-    for command in commands:
-        subprocess.run(["ip", *command.split()], check=True)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -129,7 +94,9 @@ def start_servers(station: int) -> None:
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     for vlan in (False, True):
-        threading.Thread(target=serve_udp, args=(ipv4(station, vlan),), daemon=True).start()
+        threading.Thread(
+            target=serve_udp, args=((on_vlan if vlan else ipv4)(station),), daemon=True
+        ).start()
 
 
 def ping(family: int, address: str, size: int, count: int) -> None:
@@ -188,7 +155,7 @@ def fetch(address: str, sizes: list[int], posts: list[int]) -> None:
 
 def talk(station: int, bulk: int) -> None:
     """What one station asks of the other."""
-    peer, peer6, peer_vlan = ipv4(3 - station), ipv6(3 - station), ipv4(3 - station, vlan=True)
+    peer, peer6, peer_vlan = ipv4(3 - station), ipv6(3 - station), on_vlan(3 - station)
     for size, count in ((56, 8), (1400, 3), (4000, 3)):
         ping(socket.AF_INET, peer, size, count)
         ping(socket.AF_INET6, peer6, size, count)
@@ -209,44 +176,19 @@ def talk(station: int, bulk: int) -> None:
     fetch(peer_vlan, [bulk // 8], [])
 
 
-def run_station(station: int, bulk: int, control: socket.socket) -> None:
-    """Be one end: hand the TAPs over, serve, and talk when told to."""
-    taps = [open_tap("tap0"), open_tap("tap1")]
-    configure(station)
-    socket.send_fds(control, [b"taps"], taps)
-    start_servers(station)
-    control.sendall(b"serving")
-    while control.recv(16) == b"talk":
-        talk(station, bulk)
-        control.sendall(b"done")
-
-
 # ---- outside -----------------------------------------------------------------------------------
 
 
-class Station:
-    """A child process in a network namespace of its own."""
-
-    def __init__(self, number: int, bulk: int) -> None:
-        self.control, theirs = socket.socketpair()
-        unshare = (
-            ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "-n"]
-        )
-        arguments = ["--station", str(number), "--bulk-bytes", str(bulk)]
-        self.process = subprocess.Popen(
-            [*unshare, sys.executable, __file__, *arguments, "--control", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        _, self.taps, _, _ = socket.recv_fds(self.control, 16, 2)
-        if not self.taps:
-            raise SystemExit("record_capture: a namespace with TAPs could not be made (see above)")
-        for tap in self.taps:
-            os.set_blocking(tap, False)
-
-    def expect(self, word: bytes) -> None:
-        if self.control.recv(16) != word:
-            raise SystemExit("record_capture: a station failed (see above)")
+def make_station(number: int) -> Station:
+    """A station with a second TAP, the access port of a VLAN, and servers."""
+    station = Station(number, ["tap0", "tap1"])
+    station.run(
+        "import record_capture\n"
+        f"shell('ip link set tap1 address 02:00:00:77:{VLAN}:0{number}')\n"
+        f"shell('ip addr add {on_vlan(number)}/24 dev tap1')\n"
+        f"record_capture.start_servers({number})"
+    )
+    return station
 
 
 def on_the_trunk(header: bytes, frame: bytes) -> tuple[bytes, bytes]:
@@ -260,9 +202,14 @@ def on_the_trunk(header: bytes, frame: bytes) -> tuple[bytes, bytes]:
     return moved + header[10:], frame[:12] + struct.pack("!HH", 0x8100, VLAN) + frame[12:]
 
 
-def carry(stations: list[Station], output: Path, deadline: float) -> list[tuple[bytes, bytes]]:
+def carry(
+    stations: list[Station], output: Path, bulk: int, deadline: float
+) -> list[tuple[bytes, bytes]]:
     """Carry frames both ways until everything has been said; what was carried."""
     from vnet_rx import CaptureWriter, VnetHeader
+
+    def talk_to(station: Station) -> None:
+        station.start(f"record_capture.talk({station.number}, {bulk})")
 
     left, right = stations
     ends = list(zip(left.taps, right.taps, strict=True))
@@ -271,13 +218,12 @@ def carry(stations: list[Station], output: Path, deadline: float) -> list[tuple[
     carried: list[tuple[bytes, bytes]] = []
     waiting = [left, right]
     quiet_since = None
-    waiting[0].control.sendall(b"talk")
+    talk_to(left)
     with CaptureWriter(output) as writer:
         while True:
             if time.monotonic() > deadline:
                 raise SystemExit("record_capture: the stations did not come to an end")
-            controls = [waiting[0].control] if waiting else []
-            ready = select.select([*peers, *controls], [], [], 0.3)[0]
+            ready = select.select([*peers, *waiting[:1]], [], [], 0.3)[0]
             for tap in (fd for fd in ready if fd in peers):
                 with contextlib.suppress(BlockingIOError):
                     while data := os.read(tap, HEADER_LEN + 65536 + 64):
@@ -287,10 +233,10 @@ def carry(stations: list[Station], output: Path, deadline: float) -> list[tuple[
                         writer.write(frame, VnetHeader.from_bytes(header[:10]))
                         os.write(peers[tap], data)
                         carried.append((header, frame))
-            if controls and controls[0] in ready:
-                waiting.pop(0).expect(b"done")
+            if waiting and waiting[0] in ready:
+                waiting.pop(0).finish()
                 if waiting:
-                    waiting[0].control.sendall(b"talk")
+                    talk_to(waiting[0])
             if waiting or ready:
                 quiet_since = None
             elif quiet_since is None:
@@ -345,27 +291,15 @@ def main() -> int:
     parser.add_argument(
         "--bulk-bytes", type=int, default=240_000, help="size of the largest transfer"
     )
-    parser.add_argument("--station", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--control", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.station:
-        run_station(options.station, options.bulk_bytes, socket.socket(fileno=options.control))
-        return 0
-    for tool in ("unshare", "ip"):
-        if shutil.which(tool) is None:
-            raise SystemExit(f"record_capture: {tool} is missing: install util-linux and iproute2")
-    stations: list[Station] = []
     try:
-        for number in (LEFT, RIGHT):
-            stations.append(Station(number, options.bulk_bytes))
-        for station in stations:
-            station.expect(b"serving")
-        carried = carry(stations, options.output, time.monotonic() + 60)
-        summarise(carried, options.output)
-    finally:
-        for station in stations:
-            station.process.kill()
-            station.process.wait()
+        with contextlib.ExitStack() as stack:
+            stations = [stack.enter_context(make_station(number)) for number in (LEFT, RIGHT)]
+            deadline = time.monotonic() + 60
+            carried = carry(stations, options.output, options.bulk_bytes, deadline)
+            summarise(carried, options.output)
+    except StationError as error:
+        raise SystemExit(f"record_capture: {error}") from None
     return 0
 
 

@@ -14,6 +14,20 @@ use crate::virtio::{Features, GsoType, HeaderFlags, SplitLayout, VnetHeader};
 /// asks for (65,601 bytes, 5.1.6.3.1 of version 1.4) less the 12-byte header.
 pub const MAX_FRAME_LEN: usize = 65_589;
 
+/// Where `num_buffers` stands in a header that has it (5.1.6.1).
+const NUM_BUFFERS_AT: usize = 10;
+
+/// Buffers that were read and not taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gathered {
+    /// How many.
+    pub(super) buffers: u16,
+    /// Bytes that they have room for.
+    pub(super) room: usize,
+    /// Buffers that were available.
+    pub(super) available: u16,
+}
+
 /// What became of a frame that was offered to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offer {
@@ -112,20 +126,7 @@ impl Host {
         }
         let needed = self.header_len + frame.bytes.len();
         let mergeable = self.features.contains(Features::MRG_RXBUF);
-        let available = self.device.available()?;
-        let (mut buffers, mut room) = (0u16, 0);
-        while room < needed && buffers < available {
-            if buffers > 0 && !mergeable {
-                break;
-            }
-            if self.chains.len() <= usize::from(buffers) {
-                self.chains.push(Chain::default());
-            }
-            let chain = &mut self.chains[usize::from(buffers)];
-            self.device.peek(buffers, chain)?;
-            room += chain.capacity();
-            buffers += 1;
-        }
+        let Gathered { buffers, room, available } = self.gather(needed, usize::MAX)?;
         if room < needed {
             // With every buffer of the driver in hand, waiting for more is of no use.
             let all = if mergeable { buffers == self.device.size() } else { buffers > 0 };
@@ -139,6 +140,57 @@ impl Host {
         self.fill(frame, buffers)?;
         self.device.take(buffers);
         Ok(Offer::Delivered(buffers))
+    }
+
+    /// Reads as many of the available buffers as `needed` bytes take, or as one frame may take and
+    /// there are, of no more than `segments` segments together. None of them is taken.
+    pub(super) fn gather(
+        &mut self,
+        needed: usize,
+        segments: usize,
+    ) -> Result<Gathered, DriverFault> {
+        let available = self.device.available()?;
+        let most = if self.features.contains(Features::MRG_RXBUF) { available } else { 1 };
+        let most = most.min(available);
+        let (mut buffers, mut room, mut left) = (0u16, 0, segments);
+        while room < needed && buffers < most {
+            if self.chains.len() <= usize::from(buffers) {
+                self.chains.push(Chain::default());
+            }
+            let chain = &mut self.chains[usize::from(buffers)];
+            self.device.peek(buffers, chain)?;
+            let Some(rest) = left.checked_sub(chain.segments.len()) else { break };
+            left = rest;
+            room += chain.capacity();
+            buffers += 1;
+        }
+        Ok(Gathered { buffers, room, available })
+    }
+
+    /// The first `buffers` of the buffers that were gathered last.
+    pub(super) fn gathered(&self, buffers: u16) -> &[Chain] {
+        self.chains.get(..usize::from(buffers)).unwrap_or_default()
+    }
+
+    /// Completes those of the first `gathered` buffers that a frame of `len` bytes, its header
+    /// included, was written to by somebody else; returns how many. The rest stay available.
+    pub(super) fn complete(&mut self, len: usize, gathered: u16) -> Result<u16, DriverFault> {
+        let mut rest = len;
+        let mut buffers = 0;
+        for chain in self.chains.iter().take(gathered.into()) {
+            if rest == 0 {
+                break;
+            }
+            let filled = rest.min(chain.capacity());
+            self.device.push_used(chain.head.into(), filled as u32);
+            rest -= filled;
+            buffers += 1;
+        }
+        if let Some(first) = self.chains.first().filter(|_| self.header_len > NUM_BUFFERS_AT) {
+            self.device.write(first, NUM_BUFFERS_AT, &u16::to_le_bytes(buffers))?;
+        }
+        self.device.take(buffers);
+        Ok(buffers)
     }
 
     /// Writes header and frame over the first `buffers` chains: all but the last are filled.

@@ -36,6 +36,23 @@ pub struct OutOfRange {
     pub end: u64,
 }
 
+/// The most parts that one read into the region can have; a frame of any mode takes fewer.
+pub const MAX_PARTS: usize = 64;
+
+/// Why nothing was read from a file into the region.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A part that is not inside.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// Too many parts.
+    #[error("more than {MAX_PARTS} parts cannot be read into at once")]
+    TooManyParts,
+    /// The kernel's answer.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
 /// The offset of `addr` in a region of `region` bytes, if `len` bytes from there are inside it and
 /// `addr` is aligned to `align`.
 pub(super) fn offset_in(

@@ -24,7 +24,7 @@ mod ring_area;
 mod shared;
 mod slab;
 
-pub use address::{GUEST_BASE, MemoryError, OutOfRange};
+pub use address::{GUEST_BASE, MAX_PARTS, MemoryError, OutOfRange, ReadError};
 pub use arena::{Page, PageArena};
 pub use failure::FailPlan;
 pub use pool::{PageChain, PagePool};

@@ -11,7 +11,7 @@
 //! Under `--cfg loom` the file `shared_model.rs` takes this one's place, with the same interface.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::address::{MemoryError, OutOfRange, offset_in};
+use super::address::{MAX_PARTS, MemoryError, OutOfRange, ReadError, offset_in};
 
 #[cfg(target_endian = "big")]
 compile_error!("vnet-rx supports little-endian targets only: ring words are stored as they are");
@@ -203,6 +203,39 @@ impl SharedMemory {
         // of private memory, so the two cannot overlap.
         unsafe { copy(self.base.add(offset).as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
+    }
+
+    /// Reads from `file` once, as `readv` does, straight into the `(address, length)` parts, and what
+    /// finds no room there into `rest`; returns the bytes read. Parts beyond [`MAX_PARTS`] are refused.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing is read then.
+    pub fn read_from(
+        &self,
+        file: impl AsFd,
+        parts: impl IntoIterator<Item = (u64, usize)>,
+        rest: &mut [u8],
+    ) -> Result<usize, ReadError> {
+        let none = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        let mut vectors = [none; MAX_PARTS + 1];
+        let mut used = 0;
+        for (addr, len) in parts {
+            if used == MAX_PARTS {
+                return Err(ReadError::TooManyParts);
+            }
+            let offset = self.offset(addr, len, 1)?;
+            // SAFETY: `offset + len` is inside the mapping, as just checked.
+            let at = unsafe { self.base.add(offset) };
+            vectors[used] = libc::iovec { iov_base: at.as_ptr().cast(), iov_len: len };
+            used += 1;
+        }
+        vectors[used] = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
+        // SAFETY: every vector lies inside the mapping or in `rest`, which is exclusively borrowed;
+        // the kernel writes raw bytes and no reference to shared ones is made. `used < 65`.
+        let read = unsafe {
+            libc::readv(file.as_fd().as_raw_fd(), vectors.as_ptr(), used as libc::c_int + 1)
+        };
+        usize::try_from(read).map_err(|_| ReadError::System(std::io::Error::last_os_error()))
     }
 
     /// Copies `bytes` to `addr`.

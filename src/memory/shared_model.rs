@@ -5,11 +5,12 @@
 //! ordered behind their writing: a lost Release or Acquire shows as a race.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::address::{MemoryError, OutOfRange, offset_in};
+use super::address::{MemoryError, OutOfRange, ReadError, offset_in};
 use crate::sync::{AtomicU16, Ordering, UnsafeCell};
 
 /// Bytes that one race detector stands for: every bulk access is aligned to it.
@@ -118,6 +119,30 @@ impl SharedMemory {
     pub fn read(&self, addr: u64, bytes: &mut [u8]) -> Result<(), OutOfRange> {
         self.copy_out(offset_in(self.len, addr, bytes.len(), 1)?, bytes);
         Ok(())
+    }
+
+    /// Reads from `file` once into the parts, and what finds no room there into `rest`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_from(
+        &self,
+        file: impl AsFd,
+        parts: impl IntoIterator<Item = (u64, usize)>,
+        rest: &mut [u8],
+    ) -> Result<usize, ReadError> {
+        let parts: Vec<_> = parts.into_iter().collect();
+        let room: usize = parts.iter().map(|(_, len)| len).sum();
+        let mut bytes = vec![0; room + rest.len()];
+        let read = rustix::io::read(file, &mut bytes[..]).map_err(std::io::Error::from)?;
+        let mut left = &bytes[..read];
+        for (addr, len) in parts {
+            let (now, later) = left.split_at(len.min(left.len()));
+            self.write(addr, now)?;
+            left = later;
+        }
+        rest[..left.len()].copy_from_slice(left);
+        Ok(read)
     }
 
     /// Copies `bytes` to `addr`.

@@ -58,14 +58,39 @@ impl PyCapture {
 }
 
 /// Writes a pcapng file of Ethernet frames, each with its virtio-net header in its comment.
+///
+/// With ``complete_checksums``, a frame that needs its checksum completed (NEEDS_CSUM) gets it, and a
+/// header that says so: DATA_VALID, and no segmentation. Such a file is for reading; one to be
+/// replayed keeps the headers as they came.
 #[pyclass(frozen, name = "CaptureWriter", module = "vnet_rx")]
 pub(super) struct PyCaptureWriter(Mutex<Option<CaptureWriter>>);
+
+impl PyCaptureWriter {
+    /// Runs `what` on the writer.
+    pub(super) fn with<T>(
+        &self,
+        what: impl FnOnce(&mut CaptureWriter) -> PyResult<T>,
+    ) -> PyResult<T> {
+        match &mut *exclusive(&self.0, "the writer")? {
+            Some(writer) => what(writer),
+            None => Err(ClosedError::new_err("the capture file is closed")),
+        }
+    }
+}
+
+/// The time since the epoch.
+pub(super) fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
 
 #[pymethods]
 impl PyCaptureWriter {
     #[new]
-    fn new(path: PathBuf) -> PyResult<Self> {
-        CaptureWriter::create(&path).or_raise().map(|writer| Self(Mutex::new(Some(writer))))
+    #[pyo3(signature = (path, complete_checksums=false))]
+    fn new(path: PathBuf, complete_checksums: bool) -> PyResult<Self> {
+        let mut writer = CaptureWriter::create(&path).or_raise()?;
+        writer.set_complete_checksums(complete_checksums);
+        Ok(Self(Mutex::new(Some(writer))))
     }
 
     /// Appends a frame; without a timestamp (nanoseconds since the epoch) it is now.
@@ -76,15 +101,10 @@ impl PyCaptureWriter {
         header: Option<PyVnetHeader>,
         timestamp_ns: Option<u64>,
     ) -> PyResult<()> {
-        let time = timestamp_ns.map(Duration::from_nanos).unwrap_or_else(|| {
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-        });
+        let time = timestamp_ns.map_or_else(now, Duration::from_nanos);
         let header = header.map(|header| header.0).unwrap_or_default();
         let frame = Frame { header, bytes: frame.to_vec() };
-        match &mut *exclusive(&self.0, "the writer")? {
-            Some(writer) => writer.write(&frame, time).or_raise(),
-            None => Err(ClosedError::new_err("the capture file is closed")),
-        }
+        self.with(|writer| writer.write(&frame, time).or_raise())
     }
 
     /// Writes out what is still buffered. Closing twice is fine.

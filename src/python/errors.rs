@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use pyo3::prelude::*;
 
-use crate::device::{HostError, Undeliverable as Refused};
+use crate::device::source::TapError;
+use crate::device::{HostError, TapHostError, Undeliverable as Refused};
 use crate::memory::{MemoryError, OutOfRange as Outside};
 use crate::receive::{ConfigError as Config, DeviceFault, RxError};
 use crate::replay::ReplayError;
@@ -80,6 +81,24 @@ impl IntoPyErr for HostError {
         match self {
             Self::Layout(error) => error.into_py_err(),
             Self::Driver(fault) => DriverFault::new_err(fault.to_string()),
+        }
+    }
+}
+
+impl IntoPyErr for TapError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Name(_) | Self::NotATapFile(_) => ConfigError::new_err(self.to_string()),
+            _ => DeviceError::new_err(self.to_string()),
+        }
+    }
+}
+
+impl IntoPyErr for TapHostError {
+    fn into_py_err(self) -> PyErr {
+        match self {
+            Self::Host(error) => error.into_py_err(),
+            Self::Tap(error) => error.into_py_err(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod packet;
 mod queue;
 mod replay;
 mod scenario;
+mod tap;
 mod values;
 mod vhost_user;
 mod vring;
@@ -32,6 +33,8 @@ mod _core {
     use super::replay::PyReplay;
     #[pymodule_export]
     use super::scenario::{run_scenario, run_scenario_digests};
+    #[pymodule_export]
+    use super::tap::{PyTap, PyTapHost};
     #[pymodule_export]
     use super::values::{PyRingLayout, PyRxConfig, PyStats, PyVnetHeader};
     #[pymodule_export]

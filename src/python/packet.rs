@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::errors::ClosedError;
 use super::values::PyVnetHeader;
+use crate::device::source::Frame;
 use crate::receive::Packet;
 use crate::virtio::VnetHeader;
 
@@ -107,6 +108,19 @@ impl PyPacket {
     pub(super) fn new(packet: Packet) -> Self {
         let contents = Contents::Shared { packet, joined: None };
         Self(Arc::new(Shared(Mutex::new(Held { contents, exports: 0 }))))
+    }
+}
+
+impl PyPacket {
+    /// Copies header and bytes out.
+    pub(super) fn frame(&self) -> PyResult<Frame> {
+        Ok(match &self.0.live()?.contents {
+            Contents::Shared { packet, .. } => {
+                Frame { header: packet.header(), bytes: packet.to_vec() }
+            }
+            Contents::Private { bytes, header } => Frame { header: *header, bytes: bytes.to_vec() },
+            Contents::Released => Frame::default(),
+        })
     }
 }
 

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::capture::{PyCaptureWriter, now};
 use super::errors::{BusyError, ClosedError, ConfigError, OrRaise, exclusive};
 use super::memory::{PyPageArena, PySharedMemory};
 use super::packet::PyPacket;
-use super::values::{PyRingLayout, PyRxConfig, PyStats};
+use super::values::{PyRingLayout, PyRxConfig, PyStats, timeout as seconds};
+use crate::device::source::{CaptureWriter, Frame};
 use crate::memory::{PageArena, SharedMemory};
 use crate::receive::{ConfigError as Config, Packet, Point, Polled, Readiness, RxError, RxQueue};
 use crate::ring::EventFd;
@@ -19,6 +21,9 @@ use crate::virtio::{Features, SplitLayout};
 
 /// How long a sleeper goes without a look at the ring, should a notification be lost (F22, F33).
 const WATCHDOG: Duration = Duration::from_millis(500);
+
+/// Packets that `consume` receives at a time: what it reads is still warm when it lets go of it.
+const BATCH: usize = 64;
 
 struct State {
     queue: RxQueue,
@@ -164,6 +169,41 @@ impl PyRxQueue {
     }
 }
 
+/// See `PyRxQueue::consume`.
+fn consume(
+    queue: &mut RxQueue,
+    packets: &mut Vec<Packet>,
+    budget: usize,
+    mut writer: Option<&mut CaptureWriter>,
+) -> PyResult<usize> {
+    let (mut received, mut delivered) = (0, 0);
+    let mut frame = Frame::default();
+    while received < budget {
+        let batch = BATCH.min(budget - received);
+        let polled = queue.poll(batch, packets).or_raise()?;
+        received += polled.received;
+        for packet in packets.drain(..) {
+            if let Some(writer) = &mut writer {
+                packet.copy_to(&mut frame.bytes);
+                frame.header = packet.header();
+                writer.write(&frame, now()).or_raise()?;
+            }
+            delivered += 1;
+        }
+        if polled.received < batch || polled.broken.is_some() {
+            break;
+        }
+    }
+    Ok(delivered)
+}
+
+/// A budget that is possible.
+fn positive(budget: i64) -> PyResult<usize> {
+    usize::try_from(budget).ok().filter(|&budget| budget > 0).ok_or_else(|| {
+        ConfigError::new_err(format!("budget {budget} is not possible: choose at least 1"))
+    })
+}
+
 #[pymethods]
 impl PyRxQueue {
     #[new]
@@ -200,10 +240,7 @@ impl PyRxQueue {
         budget: i64,
         hook: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Vec<PyPacket>> {
-        let budget =
-            usize::try_from(budget).ok().filter(|&budget| budget > 0).ok_or_else(|| {
-                ConfigError::new_err(format!("budget {budget} is not possible: choose at least 1"))
-            })?;
+        let budget = positive(budget)?;
         let mut state = self.state()?;
         let state = &mut *state;
         match hook {
@@ -225,6 +262,27 @@ impl PyRxQueue {
         Ok(state.packets.drain(..).map(PyPacket::new).collect())
     }
 
+    /// Receives at most ``budget`` packets, good or bad, appends the good ones to ``writer`` if one is
+    /// given, and lets go of them; how many good ones there were. No Python object is made for any.
+    /// Errors are those of ``poll``, and ``CaptureError``.
+    #[pyo3(signature = (budget=1024, writer=None))]
+    fn consume(
+        &self,
+        py: Python<'_>,
+        budget: i64,
+        writer: Option<&PyCaptureWriter>,
+    ) -> PyResult<usize> {
+        let budget = positive(budget)?;
+        let mut state = self.state()?;
+        let State { queue, packets } = &mut *state;
+        match writer {
+            None => py.detach(|| consume(queue, packets, budget, None)),
+            Some(writer) => {
+                writer.with(|writer| py.detach(|| consume(queue, packets, budget, Some(writer))))
+            }
+        }
+    }
+
     /// Sleeps until there is something to poll for: True, or False when ``timeout`` seconds are
     /// over first (None waits for ever).
     ///
@@ -234,16 +292,7 @@ impl PyRxQueue {
     /// another thread, with ``ClosedError``.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let until = match timeout.map(Duration::try_from_secs_f64) {
-            None => None,
-            Some(Ok(timeout)) => Instant::now().checked_add(timeout),
-            Some(Err(_)) => {
-                return Err(ConfigError::new_err(format!(
-                    "timeout {} is not possible: give seconds, 0 or more",
-                    timeout.unwrap_or_default()
-                )));
-            }
-        };
+        let until = seconds(timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
         self.sleepers.fetch_add(1, Ordering::AcqRel);
         let result = self.sleep(py, until);
         self.sleepers.fetch_sub(1, Ordering::AcqRel);

@@ -306,6 +306,16 @@ pub(super) fn within<T: TryFrom<i64> + Bounded>(name: &str, value: i64) -> PyRes
     })
 }
 
+/// A timeout in seconds; None waits for ever.
+pub(super) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    seconds.map(Duration::try_from_secs_f64).transpose().map_err(|_| {
+        ConfigError::new_err(format!(
+            "timeout {} is not possible: give seconds, 0 or more",
+            seconds.unwrap_or_default()
+        ))
+    })
+}
+
 /// The largest value of an integer type, for messages.
 pub(super) trait Bounded {
     const MOST: u64;

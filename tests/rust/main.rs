@@ -3,6 +3,7 @@
 mod rig;
 
 mod capture;
+mod checksum;
 mod driver_faults;
 mod ethernet;
 mod laws;

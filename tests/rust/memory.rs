@@ -1,12 +1,14 @@
 //! The arena, the pool, the slab and shared memory, by themselves and from several threads.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use vnet_rx::memory::{
-    GUEST_BASE, MemoryError, Page, PageArena, PageChain, PagePool, Recycle, SharedMemory, Slab,
+    GUEST_BASE, MAX_PARTS, MemoryError, Page, PageArena, PageChain, PagePool, ReadError, Recycle,
+    SharedMemory, Slab,
 };
 
 #[test]
@@ -215,4 +217,38 @@ fn impossible_sizes_are_refused() {
         let error = PageArena::new(pages).unwrap_err().to_string();
         assert!(error.contains("bytes"), "{error}");
     }
+}
+
+#[test]
+fn a_file_is_read_into_parts_and_the_rest() {
+    let memory = SharedMemory::new(4096).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"headerpayloadtail").unwrap();
+    let parts = [(GUEST_BASE + 100, 6), (GUEST_BASE, 7)];
+    let mut rest = [0; 16];
+    assert_eq!(memory.read_from(&reader, parts, &mut rest).unwrap(), 17);
+    let (mut first, mut second) = ([0; 7], [0; 8]);
+    memory.read(GUEST_BASE + 100, &mut first).unwrap();
+    memory.read(GUEST_BASE, &mut second).unwrap();
+    assert_eq!((&first, &second, &rest[..5]), (b"header\0", b"payload\0", &b"tail\0"[..]));
+}
+
+#[test]
+fn nothing_is_read_into_parts_that_are_not_inside() {
+    let memory = SharedMemory::new(4096).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"bytes").unwrap();
+    for part in [(GUEST_BASE + 4090, 7), (0, 1), (u64::MAX, 2), (GUEST_BASE, usize::MAX)] {
+        let parts = [(GUEST_BASE, 4), part];
+        let refused = memory.read_from(&reader, parts, &mut []);
+        assert!(matches!(refused, Err(ReadError::OutOfRange(_))), "{part:x?}: {refused:?}");
+    }
+    let many = vec![(GUEST_BASE, 1); MAX_PARTS + 1];
+    assert!(matches!(memory.read_from(&reader, many, &mut []), Err(ReadError::TooManyParts)));
+    let all = vec![(GUEST_BASE, 1); MAX_PARTS];
+    assert_eq!(memory.read_from(&reader, all, &mut []).unwrap(), 5, "all of it is still there");
+    drop(writer);
+    let closed = std::fs::File::open("/").unwrap();
+    let refused = memory.read_from(&closed, [(GUEST_BASE, 1)], &mut []);
+    assert!(matches!(refused, Err(ReadError::System(_))), "{refused:?}");
 }

@@ -2,8 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
@@ -19,28 +21,68 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> s
     return "\n".join(lines)
 
 
+def units(value: float) -> str:
+    """A number with a decimal unit: ``1.23 M``."""
+    for unit in ("", "k", "M"):
+        if value < 1000:
+            return f"{value:.0f} " if not unit else f"{value:.2f} {unit}"
+        value /= 1000
+    return f"{value:.2f} G"
+
+
+class LiveLine:
+    """One line on stderr that is rewritten every ``interval`` seconds, on a terminal only; it is
+    gone in the end."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._shows = sys.stderr.isatty()
+        self._last = time.monotonic()
+        self._counters: Mapping[str, int] = {}
+        self._shown = False
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to show it again."""
+        return self._shows and now - self._last >= self._interval
+
+    def change(self, counters: Mapping[str, int]) -> tuple[dict[str, int], float]:
+        """By how much each counter grew since the last call, and in how many seconds."""
+        now = time.monotonic()
+        grown = {name: n - self._counters.get(name, 0) for name, n in counters.items()}
+        seconds, self._counters, self._last = now - self._last, counters, now
+        return grown, seconds
+
+    def show(self, text: str) -> None:
+        """Write the line anew."""
+        self._last, self._shown = time.monotonic(), True
+        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Count steps of long work on stderr: after one second, ten times a second, on a terminal."""
-    shown = 0.0
-    began = time.monotonic()
     done = 0
+    began = time.monotonic()
+    with LiveLine(0.1) as line:
 
-    def step() -> None:
-        nonlocal done, shown
-        done += 1
-        now = time.monotonic()
-        if not sys.stderr.isatty() or now - began < 1 or now - shown < 0.1:
-            return
-        shown = now
-        left = (now - began) / done * (total - done)
-        print(
-            f"\r{what}: {done * 100 // total:3} %, {left:.0f} s left \x1b[K",
-            end="", file=sys.stderr, flush=True,
-        )  # fmt: skip
+        def step() -> None:
+            nonlocal done
+            done += 1
+            now = time.monotonic()
+            if now - began >= 1 and line.due(now):
+                left = (now - began) / done * (total - done)
+                line.show(f"{what}: {done * 100 // total:3} %, {left:.0f} s left ")
 
-    try:
         yield step
-    finally:
-        if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

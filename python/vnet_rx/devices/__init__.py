@@ -91,11 +91,13 @@ def open_device(name: str, asked: Asked) -> Device:
 def _openers() -> dict[str, Callable[[str, Asked], Device]]:
     """The kinds of devices there are."""
     from vnet_rx.devices.replayed import open_capture, open_generator
+    from vnet_rx.devices.tap import open_tap
     from vnet_rx.devices.vhost_user import open_listening, open_vhost_user
 
     return {
         "pcap": open_capture,
         "sim": open_generator,
+        "tap": open_tap,
         "vhost-user": open_vhost_user,
         "vhost-user-listen": open_listening,
     }

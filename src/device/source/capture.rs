@@ -26,7 +26,7 @@ use pcap_parser::{
     PcapError, PcapNGOption, SectionHeaderBlock, ToVec, create_reader,
 };
 
-use super::{Frame, derive_header};
+use super::{Frame, complete_checksum, derive_header};
 use crate::virtio::VnetHeader;
 
 /// The first word of a comment that holds a header.
@@ -353,6 +353,7 @@ fn comment(header: &VnetHeader) -> String {
 pub struct CaptureWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    complete_checksums: bool,
 }
 
 impl CaptureWriter {
@@ -363,7 +364,8 @@ impl CaptureWriter {
     pub fn create(path: &Path) -> Result<Self, CaptureError> {
         let file =
             File::create(path).map_err(|source| CaptureError::Io { path: path.into(), source })?;
-        let mut writer = Self { path: path.into(), file: BufWriter::new(file) };
+        let file = BufWriter::new(file);
+        let mut writer = Self { path: path.into(), file, complete_checksums: false };
         // `to_vec` fills in magic numbers and lengths.
         let mut section = SectionHeaderBlock {
             block_type: 0,
@@ -392,6 +394,11 @@ impl CaptureWriter {
         Ok(writer)
     }
 
+    /// Whether to [complete](complete_checksum) the checksums of the frames that follow.
+    pub fn set_complete_checksums(&mut self, complete: bool) {
+        self.complete_checksums = complete;
+    }
+
     /// Appends a frame that was seen `time` after the epoch.
     ///
     /// # Errors
@@ -401,15 +408,20 @@ impl CaptureWriter {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
             bytes
         };
-        let comment = comment(&frame.header).into_bytes();
+        let len = frame.bytes.len() as u32;
+        let mut data = frame.bytes.clone();
+        let mut header = frame.header;
+        if self.complete_checksums {
+            header = complete_checksum(header, &mut data);
+        }
+        let data = padded(data);
+        let comment = comment(&header).into_bytes();
         let option = |code, len: usize, value| PcapNGOption {
             code,
             len: len as u16,
             value: Cow::Owned(value),
         };
         let nanoseconds = time.as_nanos() as u64;
-        let len = frame.bytes.len() as u32;
-        let data = padded(frame.bytes.clone());
         let mut packet = EnhancedPacketBlock {
             block_type: 0,
             block_len1: 0,

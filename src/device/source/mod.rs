@@ -1,12 +1,16 @@
 //! Where a device's frames come from.
 
 mod capture;
+mod checksum;
 mod ethernet;
 mod generator;
+mod tap;
 
 pub use capture::{Capture, CaptureError, CaptureFormat, CaptureWriter};
+pub use checksum::complete_checksum;
 pub use ethernet::derive_header;
 pub use generator::{Generator, Sizes};
+pub use tap::{Tap, TapError};
 
 use crate::virtio::VnetHeader;
 
