@@ -41,6 +41,33 @@ impl State {
         }
         Ok(polled)
     }
+
+    /// See `PyRxQueue::consume`.
+    fn consume(
+        &mut self,
+        budget: usize,
+        mut writer: Option<&mut CaptureWriter>,
+    ) -> PyResult<usize> {
+        let (mut received, mut delivered) = (0, 0);
+        let mut frame = Frame::default();
+        while received < budget {
+            let batch = BATCH.min(budget - received);
+            let polled = self.poll(batch, |_| {}).or_raise()?;
+            received += polled.received;
+            for packet in self.packets.drain(..) {
+                if let Some(writer) = &mut writer {
+                    packet.copy_to(&mut frame.bytes);
+                    frame.header = packet.header();
+                    writer.write(&frame, now()).or_raise()?;
+                }
+                delivered += 1;
+            }
+            if polled.received < batch || polled.broken.is_some() {
+                break;
+            }
+        }
+        Ok(delivered)
+    }
 }
 
 /// The receive queue of a virtio-net driver (RECEIVE.md): ``RxQueue(config=None, arena=None)``.
@@ -169,34 +196,6 @@ impl PyRxQueue {
     }
 }
 
-/// See `PyRxQueue::consume`.
-fn consume(
-    queue: &mut RxQueue,
-    packets: &mut Vec<Packet>,
-    budget: usize,
-    mut writer: Option<&mut CaptureWriter>,
-) -> PyResult<usize> {
-    let (mut received, mut delivered) = (0, 0);
-    let mut frame = Frame::default();
-    while received < budget {
-        let batch = BATCH.min(budget - received);
-        let polled = queue.poll(batch, packets).or_raise()?;
-        received += polled.received;
-        for packet in packets.drain(..) {
-            if let Some(writer) = &mut writer {
-                packet.copy_to(&mut frame.bytes);
-                frame.header = packet.header();
-                writer.write(&frame, now()).or_raise()?;
-            }
-            delivered += 1;
-        }
-        if polled.received < batch || polled.broken.is_some() {
-            break;
-        }
-    }
-    Ok(delivered)
-}
-
 /// A budget that is possible.
 fn positive(budget: i64) -> PyResult<usize> {
     usize::try_from(budget).ok().filter(|&budget| budget > 0).ok_or_else(|| {
@@ -274,12 +273,10 @@ impl PyRxQueue {
     ) -> PyResult<usize> {
         let budget = positive(budget)?;
         let mut state = self.state()?;
-        let State { queue, packets } = &mut *state;
+        let state = &mut *state;
         match writer {
-            None => py.detach(|| consume(queue, packets, budget, None)),
-            Some(writer) => {
-                writer.with(|writer| py.detach(|| consume(queue, packets, budget, Some(writer))))
-            }
+            None => py.detach(|| state.consume(budget, None)),
+            Some(writer) => writer.with(|writer| py.detach(|| state.consume(budget, Some(writer)))),
         }
     }
 
