@@ -38,14 +38,14 @@ class SharedMemory:
     def offset(self, addr: int, length: int, align: int = 1) -> int:
         """The offset of a range of guest addresses that is inside and aligned."""
         at = addr - self.GUEST_BASE
-        if at < 0 or at + length > self.size or at % align or length < 0:
-            if addr < 0 or length < 0:
-                raise OverflowError("can't convert negative int to unsigned")
-            raise OutOfRange(
-                f"guest address {addr:#x} + {length} bytes is not an aligned range inside "
-                f"{self.GUEST_BASE:#x}..{self.GUEST_BASE + self.size:#x}"
-            )
-        return at
+        if 0 <= at <= self.size - length <= self.size and not at & (align - 1):
+            return at
+        if addr < 0 or length < 0:
+            raise OverflowError("can't convert negative int to unsigned")
+        raise OutOfRange(
+            f"guest address {addr:#x} + {length} bytes is not an aligned range inside "
+            f"{self.GUEST_BASE:#x}..{self.GUEST_BASE + self.size:#x}"
+        )
 
     def load16(self, addr: int) -> int:
         """The 16-bit word at an address; one access."""
@@ -53,7 +53,10 @@ class SharedMemory:
 
     def store16(self, addr: int, value: int) -> None:
         """Writes a 16-bit word; one access."""
-        self.words16[self.offset(addr, 2, 2) >> 1] = _fitting(value, 16)
+        try:
+            self.words16[self.offset(addr, 2, 2) >> 1] = value
+        except ValueError:
+            raise OverflowError(f"{value} does not fit into 16 bits") from None
 
     def load32(self, addr: int) -> int:
         """The 32-bit word at an address; one access."""
@@ -61,7 +64,10 @@ class SharedMemory:
 
     def store32(self, addr: int, value: int) -> None:
         """Writes a 32-bit word; one access."""
-        self.words32[self.offset(addr, 4, 4) >> 2] = _fitting(value, 32)
+        try:
+            self.words32[self.offset(addr, 4, 4) >> 2] = value
+        except ValueError:
+            raise OverflowError(f"{value} does not fit into 32 bits") from None
 
     def load64(self, addr: int) -> int:
         """The 64-bit word at an address; one access."""
@@ -69,7 +75,10 @@ class SharedMemory:
 
     def store64(self, addr: int, value: int) -> None:
         """Writes a 64-bit word; one access."""
-        self.words64[self.offset(addr, 8, 8) >> 3] = _fitting(value, 64)
+        try:
+            self.words64[self.offset(addr, 8, 8) >> 3] = value
+        except ValueError:
+            raise OverflowError(f"{value} does not fit into 64 bits") from None
 
     def read(self, addr: int, len: int) -> bytes:
         """``len`` bytes from an address on."""
@@ -80,9 +89,3 @@ class SharedMemory:
         """Writes the bytes at an address."""
         at = self.offset(addr, len(data))
         self.view[at : at + len(data)] = data
-
-
-def _fitting(value: int, bits: int) -> int:
-    if not 0 <= value < 1 << bits:
-        raise OverflowError(f"{value} does not fit into {bits} bits")
-    return value

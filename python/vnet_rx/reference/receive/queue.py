@@ -90,6 +90,7 @@ class RxQueue:
             arena, config.ring_size, config.event_idx, config.first_index, self.mutants
         )
         self._layout = self._ring.layout
+        self._need = config.refill_below
         self._max = 0
         self._refill_needed = False
         self._broken: str | None = None
@@ -138,8 +139,7 @@ class RxQueue:
             self._point("used_idx_read")
             while budget and ring.completed and self._receive(done):
                 budget -= 1
-            need = max(self._max // 2, self.config.refill_below)
-            if self._refill_needed or ring.outstanding < need:
+            if self._refill_needed or ring.outstanding < max(self._max // 2, self._need):
                 self._refill()
             if not budget:
                 return  # disarmed: there may be more
@@ -200,12 +200,14 @@ class RxQueue:
             return False
         self._waiting = None
 
-        entries = [(head, length), *[ring.entry(k) for k in range(1, n)]]
-        heads = [head for head, _ in entries]
-        lengths = [length for _, length in entries]
+        heads, lengths = [head], [length]
+        for k in range(1, n):
+            head, length = ring.entry(k)
+            heads.append(head)
+            lengths.append(length)
         buffers: list[Buffer] = [ring.token(head) for head in heads]
         if len(set(heads)) < n:
-            raise Untrusted("BadUsedId")
+            raise Untrusted("BadUsedId")  # the same id twice in one packet
 
         size = sum(lengths) - config.header_len
         fault = judge_lengths(self._rules, lengths) or judge_metadata(self._rules, header, size)
@@ -297,10 +299,10 @@ class RxQueue:
 
     def _refill(self) -> int:
         ring, policy = self._ring, self._policy
-        room = self.config.descriptors_per_buffer
+        room = ring.num_free // self.config.descriptors_per_buffer
         out_of_memory = False
         posted = 0
-        while ring.num_free >= room:
+        while posted < room:
             buffer = policy.build()
             if buffer is None:
                 out_of_memory = True

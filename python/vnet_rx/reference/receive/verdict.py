@@ -51,13 +51,8 @@ def judge_lengths(rules: Rules, lengths: list[int]) -> str | None:
     """R1, R2, R3, R5, R6, over all used lengths of a packet."""
     if sum(lengths) < rules.least:
         return "ShortPacket"  # R1
-    for i, length in enumerate(lengths):
-        if length > rules.longest and not (
-            ("M01" in rules.mutants and rules.mode == "mergeable" and i == 0)
-            or ("M02" in rules.mutants and rules.mode == "big")
-            or ("M07" in rules.mutants and rules.mode == "small")
-        ):
-            return "LengthOverrun"  # R2 and R3
+    if max(lengths) > rules.longest and not _overlooked(rules, lengths):
+        return "LengthOverrun"  # R2 and R3
     if len(lengths) > 1:
         first = lengths[0] - rules.header_len > GOOD_COPY_LEN
         if first + len(lengths) - 1 > rules.max_frags:
@@ -65,6 +60,12 @@ def judge_lengths(rules: Rules, lengths: list[int]) -> str | None:
         if 0 in lengths:
             return "EmptyBuffer"  # R6: a first length is at least the header
     return None
+
+
+def _overlooked(rules: Rules, lengths: list[int]) -> bool:
+    """Whether a mutant lets an over-long buffer pass: M01 the first, M02 and M07 the only one."""
+    mutant = {"mergeable": "M01", "big": "M02", "small": "M07"}[rules.mode]
+    return mutant in rules.mutants and max(lengths[1:], default=0) <= rules.longest
 
 
 def judge_metadata(rules: Rules, header: Fields, length: int) -> str | None:

@@ -22,7 +22,8 @@ from vnet_rx.reference.virtio import (
     used_offset,
 )
 
-_DESC = struct.Struct("<QIHH")
+_DESC = struct.Struct("<QIHH")  # addr, len, flags, next (2.7.5)
+_write_desc = _DESC.pack_into
 
 
 class Untrusted(Exception):
@@ -141,11 +142,11 @@ class SplitRing:
                 "are free"
             )
         ids = [free.popleft() for _ in segments]
-        pack_into, view, table = _DESC.pack_into, self._view, self._desc_at
-        for (addr, length), at, after in zip(segments, ids, ids[1:], strict=False):
-            pack_into(view, table + 16 * at, addr, length, DESC_F_WRITE | DESC_F_NEXT, after)
-        addr, length = segments[-1]
-        pack_into(view, table + 16 * ids[-1], addr, length, DESC_F_WRITE, 0)
+        # From the last descriptor to the first, so that each knows the one behind it.
+        flags, after = DESC_F_WRITE, 0
+        for at, (addr, length) in zip(reversed(ids), reversed(segments), strict=True):
+            _write_desc(self._view, self._desc_at + 16 * at, addr, length, flags, after)
+            flags, after = DESC_F_WRITE | DESC_F_NEXT, at
 
         head = ids[0]
         self._posted[head] = ids, token
