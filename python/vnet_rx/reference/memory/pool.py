@@ -2,7 +2,7 @@
 
 from typing import final
 
-from vnet_rx.errors import ConfigError, OutOfPages
+from vnet_rx.errors import ClosedError, OutOfPages
 from vnet_rx.reference.memory.arena import Page, PageArena
 from vnet_rx.reference.receive.stats import Counters
 
@@ -63,10 +63,10 @@ class PagePool:
     def give_pages(self, pages: list[Page]) -> None:
         """Sews a chain of pages, in its order, in front of the pool: all of them or, where one
         cannot be given, none."""
-        for page in pages:
+        for i, page in enumerate(pages):
             page.check(self._arena)
-        if len({page.number for page in pages}) != len(pages):
-            raise ConfigError("a page is in the chain twice: give each once")
+            if page in pages[:i]:
+                raise ClosedError(f"page {page.number} is in the chain twice: give it once")
         self._pool.give([page.surrender(self._arena) for page in pages])
 
     def get_a_page(self) -> Page:

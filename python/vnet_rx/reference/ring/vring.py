@@ -18,7 +18,7 @@ class Vring:
     from ``get_buf`` or ``detach_unused_buf``.
     """
 
-    __slots__ = ("_arena", "_ring", "_stopped")
+    __slots__ = ("_arena", "_loaded", "_ring", "_stopped")
 
     def __init__(
         self, arena: PageArena, size: int = 256, event_idx: bool = False, first_index: int = 0
@@ -27,18 +27,19 @@ class Vring:
         within("first_index", first_index, 0, 65535)
         self._arena = arena
         self._ring = SplitRing(arena, size, event_idx, first_index)
+        self._loaded: int | None = None  # of used.idx, by enable_cb
         self._stopped = False
 
     def add(self, segments: list[tuple[int, int]], token: object) -> int:
         """Posts a buffer, and returns the id of its chain's head. Raises ``RingFull``."""
-        if self._stopped:
-            raise ClosedError("the ring was stopped: make another")
-        if not segments:
-            raise ConfigError("a buffer of 0 segments is not possible: give at least one segment")
         for addr, length in segments:
             if not 0 <= length < 2**32:
                 raise OverflowError(f"a length of {length} does not fit into 32 bits")
             self._arena.memory.offset(addr, length)
+        if self._stopped:
+            raise ClosedError("the ring is stopped")
+        if not segments:
+            raise ConfigError("a buffer needs at least one segment")
         return self._ring.add(segments, token)
 
     def publish(self) -> bool:
@@ -53,7 +54,8 @@ class Vring:
         ring = self._ring
         try:
             if not ring.completed:
-                ring.refresh()
+                index, self._loaded = self._loaded, None
+                ring.refresh(index)
             if not ring.completed:
                 return None
             head, length = ring.entry(0)
@@ -69,9 +71,13 @@ class Vring:
 
     def enable_cb(self) -> bool:
         """Asks the device for a notification and looks again: True when there was nothing more, so
-        that sleeping is safe."""
-        self._ring.arm()
-        return self._ring.look_again() is None
+        that sleeping is safe; else what it saw is what comes next (section 12)."""
+        ring = self._ring
+        if ring.completed:
+            return False
+        ring.arm()
+        self._loaded = ring.look_again()
+        return self._loaded is None
 
     def stop(self) -> None:
         """Stops the ring, for good."""
@@ -83,7 +89,7 @@ class Vring:
         Raises ``RingRunning`` unless the ring was stopped.
         """
         if not self._stopped:
-            raise RingRunning("the ring is running: stop() it before detaching its buffers")
+            raise RingRunning("the ring is running: stop it before detaching its buffers")
         buffer = self._ring.detach()
         return None if buffer is None else buffer[1]
 
