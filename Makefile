@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint loom stress sanitize test-real dist-check bench counts docs clean
+.PHONY: help run test lint loom stress sanitize test-real soak dist-check bench counts docs clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,10 @@ test-real: $(VENV)/testing ## the tests against real devices, and a fresh record
 	$(BIN)/python scripts/record_capture.py --output target/recorded.pcapng
 	$(BIN)/vnet-rx compare target/recorded.pcapng
 	$(BIN)/vnet-rx compare target/recorded.pcapng --dialect legacy
+
+SOAK ?= 1800
+soak: $(VENV)/testing ## real traffic for half an hour a kind (SOAK=seconds), everything accounted for
+	$(BIN)/python scripts/soak.py --seconds $(SOAK)
 
 dist-check: $(VENV)/testing ## build wheel and sdist, and run compare from each in an empty environment
 	rm -rf dist target/dist-check
