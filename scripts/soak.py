@@ -3,7 +3,7 @@
 
 Each kind of traffic runs for --seconds, in rounds: a round goes through the configurations and
 opens everything anew for each, so what leaks is seen as growth from round to round. In each, what
-both ends counted must agree, contents must be what was sent, and every page must be home in the end.
+both ends counted must agree, contents must be what was sent, and every page must be home at last.
 Prints what happened as JSON; exit status 1 when something was wrong.
 
     .venv/bin/python scripts/soak.py --seconds 60 tap
