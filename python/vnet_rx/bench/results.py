@@ -96,11 +96,12 @@ def dumps(document: Mapping[str, Any]) -> str:
 def _counts(cells: Any, where: str | Path) -> dict[str, Mapping[str, int]]:
     counted: dict[str, Mapping[str, int]] = {}
     for cell in cells:
-        numbers = {k: v for k, v in cell.items() if k != "cell"} if isinstance(cell, dict) else {}
+        numbers = dict(cell) if isinstance(cell, dict) else {}
+        name = numbers.pop("cell", None)
         whole = all(isinstance(n, int) and n >= 0 for n in numbers.values())
-        if not whole or not isinstance(cell.get("cell"), str) or not numbers.get("packets"):
+        if not isinstance(name, str) or not whole or not numbers.get("packets"):
             raise BenchError(f"{where} is not a file of counts: {cell!r:.60}")
-        counted[cell["cell"]] = numbers
+        counted[name] = numbers
     return counted
 
 

@@ -14,7 +14,7 @@ from vnet_rx.errors import VnetRxError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    from vnet_rx.cli import compare, receive
+    from vnet_rx.cli import bench, compare, receive
 
     parser = argparse.ArgumentParser(
         prog="vnet-rx",
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     compare.add_to(commands)
     receive.add_to(commands)
+    bench.add_to(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
