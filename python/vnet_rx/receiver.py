@@ -1,4 +1,4 @@
-"""Packets from a device, by name: ``open("pcap:FILE")``, ``open("sim:...")``.
+"""Packets from a device, by name: ``open("tap:NAME")``, ``open("pcap:FILE")``, and others.
 
 A receiver drives a device and the receive queue that it feeds.
 """
@@ -24,12 +24,19 @@ def open(
 ) -> "Receiver":
     """Open a device and give its packets.
 
-    ``device`` is ``pcap:FILE`` (a pcap or pcapng capture) or ``sim:size=N,count=N,seed=N``
-    (generated frames). ``mode`` is mergeable unless asked for otherwise. ``pages`` is the size of
-    the arena, by default four full rings.
+    ``device`` is one of
 
-    Raises ``ConfigError`` for a device or setting that does not exist, and ``CaptureError`` for a
-    file that cannot be read.
+    - ``tap:NAME``, a TAP of the Linux kernel, made if there is none; ``tap:fd=N``, an open one;
+    - ``vhost-user:PATH``, a device behind a socket; ``vhost-user-listen:PATH``, one that connects;
+    - ``pcap:FILE``, a pcap or pcapng capture;
+    - ``sim:size=N,count=N,seed=N``, generated frames (``size=64-1514`` draws from a range).
+
+    ``mode`` is mergeable, or what the device has, unless asked for otherwise. ``budget`` is the
+    number of packets that a poll receives at most, ``pages`` the size of the arena, by default four
+    full rings.
+
+    Raises ``ConfigError`` for a device or setting that does not exist, ``DeviceError`` for a device
+    that cannot be had, and ``CaptureError`` for a file that cannot be read.
     """
     asked = Asked(mode, strategy, dialect, ring_size, budget, pages)
     return Receiver(open_device(device, asked), budget=budget)

@@ -23,9 +23,12 @@ NAP = 0.5
 
 EPILOG = """\
 devices:
-  tap:NAME      a TAP interface of this network namespace; made if it does not exist
-  pcap:FILE     a pcap or pcapng capture
-  sim:size=64-1514,count=1000,seed=0   generated frames
+  tap:NAME                  a TAP interface of this network namespace; made if it does not exist
+  tap:fd=N                  a TAP that is open already
+  vhost-user:PATH           a device (DPDK, Open vSwitch) that listens on this socket
+  vhost-user-listen:PATH    a device that will connect to this socket
+  pcap:FILE                 a pcap or pcapng capture
+  sim:size=64-1514,count=1000,seed=0    generated frames
 
 Ends after --count packets, after --seconds, when the device has no more, or with Ctrl-C; each time
 with the summary. Exit status: 0 when it ended by itself, 130 with Ctrl-C, 1 when the device went
