@@ -1,5 +1,6 @@
 """Tables for stdout and progress for stderr."""
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,3 +87,18 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
                 line.show(f"{what}: {done * 100 // total:3} %, {left:.0f} s left ")
 
         yield step
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, ``low`` or more."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not possible: give {low} or more")
+        return value
+
+    return number

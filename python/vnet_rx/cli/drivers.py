@@ -1,0 +1,26 @@
+"""Which two implementations a sub-command is about."""
+
+import argparse
+import os
+import sys
+
+from vnet_rx.testing import Factory, load
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--driver", default="engine", metavar="NAME", help="the driver under test (default: engine)"
+    )
+    parser.add_argument(
+        "--against", default="reference", metavar="NAME",
+        help="what it is compared with (default: reference)",
+    )  # fmt: skip
+
+
+def loaded(options: argparse.Namespace) -> tuple[Factory, Factory]:
+    """Both factories. Modules are looked for in the current folder too."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return load(options.driver), load(options.against)

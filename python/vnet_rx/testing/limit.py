@@ -1,0 +1,49 @@
+"""A time limit on one case."""
+
+import faulthandler
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class TimeUp(BaseException):
+    """A case took too long. Not an ``Exception``, so that no driver under test swallows it."""
+
+
+_expendable = False
+
+
+def expendable() -> None:
+    """Declare that this process exists to run cases, and may be ended."""
+    global _expendable
+    _expendable = True
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``TimeUp`` in the body after ``seconds``, and again each second until it ends.
+
+    It works through SIGALRM, so only in a process's main thread; elsewhere there is no limit. Code
+    that never comes back to the interpreter is not interrupted; in a process that was declared
+    ``expendable`` it ends the process instead, with a traceback, after three times as long.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def up(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, up)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    if _expendable:
+        faulthandler.dump_traceback_later(3 * seconds + 5, exit=True)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if _expendable:
+            faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)

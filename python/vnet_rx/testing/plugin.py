@@ -1,0 +1,12 @@
+"""The pytest plugin: one option, which names the driver that ``RxConformance`` tests."""
+
+from typing import Any
+
+
+def pytest_addoption(parser: Any) -> None:
+    """Declare ``--rx-driver``."""
+    parser.getgroup("vnet-rx").addoption(
+        "--rx-driver",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="the driver that vnet_rx.testing.conformance tests (or set VNET_RX_DRIVER)",
+    )

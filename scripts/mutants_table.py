@@ -1,0 +1,41 @@
+"""Writes the table of the known bugs into docs/testing.md, from tests/mutants.json.
+
+vnet-rx mutants --seed 2010 --json --save FOLDER > tests/mutants.json
+python scripts/mutants_table.py
+"""
+
+import json
+import re
+from pathlib import Path
+
+from vnet_rx.reference import MUTANTS
+
+TOP = Path(__file__).parents[1]
+
+
+def main() -> None:
+    recorded = json.loads((TOP / "tests" / "mutants.json").read_text())
+    lines = [
+        f"`vnet-rx mutants --seed {recorded['seed']}`, two processes on two cores:",
+        "",
+        "| mutant | what it does | seconds | operations | minimised to |",
+        "|---|---|---|---|---|",
+    ]
+    for row in recorded["mutants"]:
+        lines.append(
+            f"| {row['id']} | {MUTANTS[row['id']]} | {row['seconds']:.2f} | "
+            f"{row['operations']:,} | {row['minimised_operations']} |"
+        )
+    path = TOP / "docs" / "testing.md"
+    table = "\n".join(lines)
+    text = re.sub(
+        r"(<!-- mutants -->\n).*?(<!-- /mutants -->)",
+        lambda found: f"{found[1]}{table}\n{found[2]}",
+        path.read_text(),
+        flags=re.DOTALL,
+    )
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
