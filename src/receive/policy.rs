@@ -182,5 +182,5 @@ pub(crate) trait Policy {
     );
 
     /// The numbers of the pages that a buffer holds, first page first.
-    fn pages(&self, arena: &PageArena, buffer: &Self::Buffer) -> Vec<u32>;
+    fn pages(&self, arena: &PageArena, buffer: &Self::Buffer) -> impl Iterator<Item = u32>;
 }

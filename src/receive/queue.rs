@@ -498,12 +498,10 @@ impl<P: Policy> Queue<P> {
     }
 
     /// The outstanding buffers by id, lowest first, each with its pages' numbers.
-    pub(super) fn posted(&self) -> Vec<(u16, Vec<u32>)> {
-        let arena = &self.supply.arena;
-        let pages = |(head, buffer): (crate::ring::Head, &P::Buffer)| {
-            (head.id(), self.policy.pages(arena, buffer))
-        };
-        self.ring.posted().map(pages).collect()
+    pub(super) fn each_posted(&self, mut each: impl FnMut(u16, &mut dyn Iterator<Item = u32>)) {
+        for (head, buffer) in self.ring.posted() {
+            each(head.id(), &mut self.policy.pages(&self.supply.arena, buffer));
+        }
     }
 }
 

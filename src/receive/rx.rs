@@ -236,8 +236,24 @@ impl RxQueue {
 
     /// The outstanding buffers.
     pub fn posted(&self) -> Vec<Posted> {
-        let posted = each!(&self.queue, queue => queue.posted());
-        posted.into_iter().map(|(id, pages)| Posted { id, pages }).collect()
+        let mut posted = Vec::new();
+        self.each_posted(|id, pages| posted.push(Posted { id, pages: pages.collect() }));
+        posted
+    }
+
+    /// [`posted`](Self::posted) without an allocation.
+    pub(crate) fn each_posted(&self, each: impl FnMut(u16, &mut dyn Iterator<Item = u32>)) {
+        each!(&self.queue, queue => queue.each_posted(each));
+    }
+
+    /// [`pool`](Self::pool) without an allocation.
+    pub(crate) fn each_in_pool(&self, each: impl FnMut(u32)) {
+        each!(&self.queue, queue => queue.supply().pool.indices().for_each(each));
+    }
+
+    /// [`free_descriptors`](Self::free_descriptors) without an allocation.
+    pub(crate) fn each_free_descriptor(&self, each: impl FnMut(u16)) {
+        each!(&self.queue, queue => queue.ring().free_ids().for_each(each));
     }
 
     /// The free descriptors, in the order in which they would be used.

@@ -92,7 +92,7 @@ impl Policy for Small {
         supply.skbs.free(skb);
     }
 
-    fn pages(&self, _: &PageArena, skb: &Slot<Skb>) -> Vec<u32> {
-        skb.linear_page().map(Page::index).into_iter().collect()
+    fn pages(&self, _: &PageArena, skb: &Slot<Skb>) -> impl Iterator<Item = u32> {
+        skb.linear_page().map(Page::index).into_iter()
     }
 }

@@ -311,12 +311,10 @@ impl Observer {
             refill_needed: queue.refill_needed(),
             broken: queue.broken(),
         });
-        for posted in queue.posted() {
-            let pages = posted.pages.into_iter().map(|page| self.names.see(page));
-            seen.posted.push(posted.id, pages);
-        }
-        seen.pool.extend(queue.pool().into_iter().map(|page| self.names.see(page)));
-        seen.free_descriptors.extend(queue.free_descriptors());
+        let names = &mut self.names;
+        queue.each_posted(|id, pages| seen.posted.push(id, pages.map(|page| names.see(page))));
+        queue.each_in_pool(|page| seen.pool.push(names.see(page)));
+        queue.each_free_descriptor(|id| seen.free_descriptors.push(id));
     }
 
     /// What the device can see of the ring.

@@ -2,8 +2,10 @@
 
 mod rig;
 
+mod bad_scenarios;
 mod capture;
 mod checksum;
+mod corpus;
 mod driver_faults;
 mod ethernet;
 mod laws;

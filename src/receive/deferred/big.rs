@@ -103,7 +103,7 @@ impl Policy for Big {
         chain.append(buffer.into_chain(&supply.arena), &supply.arena);
     }
 
-    fn pages(&self, arena: &PageArena, buffer: &BigBuffer) -> Vec<u32> {
-        std::iter::once(buffer.first.index()).chain(buffer.rest.indices(arena)).collect()
+    fn pages(&self, arena: &PageArena, buffer: &BigBuffer) -> impl Iterator<Item = u32> {
+        std::iter::once(buffer.first.index()).chain(buffer.rest.indices(arena))
     }
 }

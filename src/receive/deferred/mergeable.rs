@@ -64,7 +64,7 @@ impl Policy for Mergeable {
         chain.push(page, &supply.arena);
     }
 
-    fn pages(&self, _: &PageArena, page: &Page) -> Vec<u32> {
-        vec![page.index()]
+    fn pages(&self, _: &PageArena, page: &Page) -> impl Iterator<Item = u32> {
+        std::iter::once(page.index())
     }
 }

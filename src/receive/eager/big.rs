@@ -106,8 +106,8 @@ impl Policy for Big {
         chain.append(buffer.pages, &supply.arena);
     }
 
-    fn pages(&self, arena: &PageArena, buffer: &SkbAndPages) -> Vec<u32> {
+    fn pages(&self, arena: &PageArena, buffer: &SkbAndPages) -> impl Iterator<Item = u32> {
         let linear = buffer.skb.linear_page().map(Page::index);
-        linear.into_iter().chain(buffer.pages.indices(arena)).collect()
+        linear.into_iter().chain(buffer.pages.indices(arena))
     }
 }

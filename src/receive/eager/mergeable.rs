@@ -93,7 +93,7 @@ impl Policy for Mergeable {
         chain.push(buffer.page, &supply.arena);
     }
 
-    fn pages(&self, _: &PageArena, buffer: &SkbAndPage) -> Vec<u32> {
-        vec![buffer.page.index()]
+    fn pages(&self, _: &PageArena, buffer: &SkbAndPage) -> impl Iterator<Item = u32> {
+        std::iter::once(buffer.page.index())
     }
 }
