@@ -65,6 +65,7 @@ class Operations:
             + [lambda: ("fail_pages", rng.randrange(30), rng.randrange(1, 4))]
             + [lambda: ("fail_skbs", rng.randrange(6), rng.randrange(1, 3))]
             + [lambda: ("watchdog",)]
+            + [lambda: ("consume", rng.randrange(9))]
             + [lambda: ("reset",)] * 3
             + [self.lie]
             + [self.rare]

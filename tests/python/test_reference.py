@@ -84,6 +84,24 @@ def test_wait_finds_what_comes_and_gives_up_in_time() -> None:
         world.rx.wait(-1)
 
 
+def test_consume_writes_and_lets_go() -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.written: list[tuple[bytes, reference.VnetHeader]] = []
+
+        def write(self, frame: bytes, header: reference.VnetHeader) -> None:
+            self.written.append((frame, header))
+
+    world, writer = made(reference, "mergeable", "eager", "legacy"), Writer()
+    for length in (60, 2000):
+        world.device.send(header(world), length)
+    assert world.rx.consume(writer=writer) == 2
+    assert writer.written == [
+        (PATTERN[:length], reference.VnetHeader(num_buffers=1)) for length in (60, 2000)
+    ]
+    assert world.conserved() and world.rx.stats().skb_frees == 2
+
+
 def test_a_mutant_must_exist() -> None:
     with pytest.raises(vnet_rx.ConfigError, match="M99"):
         reference.RxQueue(mutants=("M01", "M99"))

@@ -4,7 +4,7 @@ import io
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Final, Protocol, Self, final
 
 from vnet_rx.errors import BusyError, ClosedError, ConfigError, QueueBroken, RingRunning
 from vnet_rx.reference import mutants as known
@@ -27,6 +27,7 @@ from vnet_rx.reference.virtio import (
     PAGE_SIZE,
     Fields,
     RingLayout,
+    VnetHeader,
 )
 
 _POLICIES: Final[dict[tuple[str, str], Callable[[Parts], Policy]]] = {
@@ -39,6 +40,13 @@ _POLICIES: Final[dict[tuple[str, str], Callable[[Parts], Policy]]] = {
 }
 
 Hook = Callable[[str], object]
+
+
+class Writer(Protocol):
+    """Something that packets can be written to."""
+
+    def write(self, frame: bytes, header: VnetHeader) -> object:
+        """Takes one packet."""
 
 
 class Waiting:
@@ -129,6 +137,15 @@ class RxQueue:
             self._pending = done
             raise self._hook_failed
         return done
+
+    def consume(self, budget: int = 1024, writer: Writer | None = None) -> int:
+        """Polls, writes the packets to ``writer`` if one is given, and lets go of them; how many
+        there were."""
+        packets = self.poll(budget)
+        if writer is not None:
+            for packet in packets:
+                writer.write(bytes(packet), packet.header)
+        return len(packets)
 
     def _drain(self, budget: int, done: list[Packet]) -> None:
         ring = self._ring
