@@ -263,3 +263,17 @@ class World:
             pages += [page for _, posted in self.rx.posted for page in posted] + self.rx.pool
         pages += itertools.chain(*map(pages_of, self.packets))
         return sorted(pages) == list(range(self.arena.pages))
+
+
+def made(engine: Any, mode: str, strategy: str, dialect: str, **more: Any) -> World:
+    """A refilled queue of 64 in an arena of 200 pages."""
+    settings = {"mode": mode, "strategy": strategy, "dialect": dialect, "ring_size": 64} | more
+    world = World(engine, settings, 200)
+    world.rx.refill()
+    return world
+
+
+def header(world: World, *fields: int, buffers: int = 1) -> bytes:
+    """A header of the world's length: flags, gso_type, hdr_len, gso_size, csum_start, ..."""
+    six = (*fields, 0, 0, 0, 0, 0, 0)[:6]
+    return struct.pack("<BBHHHHH", *six, buffers)[: world.config.header_len]

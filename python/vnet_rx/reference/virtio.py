@@ -106,6 +106,11 @@ class VnetHeader(_Fields):
         """The 12 bytes of the wire layout; the first 10 are the legacy one."""
         return HEADER_12.pack(*self)
 
+    def __repr__(self) -> str:
+        fields = zip(self._fields[2:], self[2:], strict=True)
+        rest = ", ".join(f"{name}={value}" for name, value in fields)
+        return f"VnetHeader(flags={self.flags:#x}, gso_type={self.gso_type:#x}, {rest})"
+
 
 @final
 class RingLayout(NamedTuple):
@@ -115,6 +120,10 @@ class RingLayout(NamedTuple):
     desc: int
     avail: int
     used: int
+
+    def __repr__(self) -> str:
+        size, desc, avail, used = self
+        return f"RingLayout(size={size}, desc={desc:#x}, avail={avail:#x}, used={used:#x})"
 
 
 def aligned(at: int, to: int) -> int:
