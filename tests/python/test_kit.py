@@ -17,6 +17,7 @@ from vnet_rx.testing import (
     DriverError,
     Engine,
     Limits,
+    NativeEngine,
     Reference,
     Report,
     Scenario,
@@ -35,6 +36,12 @@ MERGEABLE = Config("mergeable", "deferred", "modern", 64)
 @pytest.mark.parametrize("case", range(150))
 def test_engine_and_reference_agree(case: int) -> None:
     divergence = diff(Engine(), Reference(), generate(case_seed(2010, case)))
+    assert divergence is None, divergence.report()
+
+
+@pytest.mark.parametrize("case", range(150))
+def test_the_device_in_rust_does_as_the_device_in_python(case: int) -> None:
+    divergence = diff(NativeEngine(), Engine(), generate(case_seed(2026, case)))
     assert divergence is None, divergence.report()
 
 
