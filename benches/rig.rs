@@ -254,7 +254,7 @@ impl Driver for Rig {
 
     #[inline(never)]
     fn timed_release(&mut self) {
-        self.packets.clear();
+        self.rx.release(&mut self.packets);
         self.rx.refill().expect("an honest host");
     }
 

@@ -5,13 +5,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as SerialNumber, AtomicU64, Ordering};
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use super::PAGE_SIZE;
 use super::address::{GUEST_BASE, MemoryError, OutOfRange};
 use super::failure::FailPlan;
 use super::free_list::{FreeList, NIL};
 use super::pool::PageChain;
 use super::ring_area::{RING_ROOM, RingSpace};
-use super::shared::{SharedMemory, Window};
+use super::shared::{Pages, SharedMemory};
 
 /// Tells pages of different arenas apart.
 pub(super) type ArenaId = NonZeroU32;
@@ -64,7 +66,7 @@ impl Drop for Page {
 pub struct PageArena {
     list: FreeList,
     id: ArenaId,
-    pages: Window,
+    pages: Pages,
     first_page: u64,
     allocs: AtomicU64,
     frees: AtomicU64,
@@ -89,14 +91,14 @@ impl PageArena {
         let len = pages.checked_mul(PAGE_SIZE).and_then(|n| n.checked_add(RING_ROOM));
         let memory = SharedMemory::new(len.ok_or_else(|| too_many(pages))?)?;
         let first_page = GUEST_BASE + RING_ROOM as u64;
-        let window = memory.window(first_page, pages * PAGE_SIZE, PAGE_SIZE);
-        let window = window.map_err(|_: OutOfRange| too_many(pages))?;
+        let view = memory.pages(first_page, count);
+        let view = view.map_err(|_: OutOfRange| too_many(pages))?;
         // 0 comes up after four thousand million arenas; a fixed stand-in is as good as any other.
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Self {
             list: FreeList::full(count),
             id: NonZeroU32::new(serial).unwrap_or(NonZeroU32::MAX),
-            pages: window,
+            pages: view,
             first_page,
             allocs: AtomicU64::new(0),
             frees: AtomicU64::new(0),
@@ -114,6 +116,18 @@ impl PageArena {
         let page = self.list.pop()?;
         self.allocs.fetch_add(1, Ordering::Relaxed);
         Some(Page::from_parts(page, self.id))
+    }
+
+    /// Takes up to `most` pages in one step, as so many calls of [`alloc_page`](Self::alloc_page)
+    /// would; fewer when fewer are free. While an injected failure is planned it takes none: a
+    /// failure strikes a single allocation.
+    pub fn alloc_pages(&self, most: u32) -> PageChain {
+        if self.failures.is_armed() {
+            return PageChain::new();
+        }
+        let Some((first, last, len)) = self.list.pop_many(most) else { return PageChain::new() };
+        self.allocs.fetch_add(u64::from(len), Ordering::Relaxed);
+        PageChain::from_list(first, last, len, self)
     }
 
     /// Puts a page back.
@@ -153,6 +167,7 @@ impl PageArena {
         assert!(arena == self.id, "a page was given to an arena that it does not belong to");
     }
 
+    #[inline]
     pub(super) fn id(&self) -> ArenaId {
         self.id
     }
@@ -225,21 +240,19 @@ impl PageArena {
     /// The range is inside the page, or it is a mistake of the caller.
     #[inline]
     pub(crate) fn read(&self, page: &Page, offset: usize, bytes: &mut [u8]) {
-        debug_assert!(offset + bytes.len() <= PAGE_SIZE, "a read would leave the page");
-        self.pages.read_into(page.index as usize * PAGE_SIZE + offset, bytes);
+        self.pages.read_into(page.index, offset, bytes);
     }
 
-    /// Copies the first 12 bytes of a page out.
+    /// Copies the value that a page begins with out.
     #[inline]
-    pub(crate) fn read_header(&self, page: &Page) -> [u8; 12] {
-        self.pages.read(page.index as usize * PAGE_SIZE)
+    pub(crate) fn read_start<T: FromBytes + IntoBytes>(&self, page: &Page) -> T {
+        self.pages.read_start(page.index)
     }
 
     /// A pointer to `len` bytes of a page, for those that export a view of it.
     #[cfg(feature = "python")]
     pub(crate) fn pointer(&self, page: &Page, offset: usize, len: usize) -> *const u8 {
-        assert!(offset + len <= PAGE_SIZE, "a view would leave the page");
-        self.pages.pointer(page.index as usize * PAGE_SIZE + offset, len)
+        self.pages.pointer(page.index, offset, len)
     }
 
     pub(super) fn ring_space(&self) -> &RingSpace {

@@ -25,11 +25,17 @@ impl FailPlan {
         self.armed.store(count > 0, Ordering::Relaxed);
     }
 
+    /// Whether an allocation to come may fail.
+    #[inline]
+    pub(crate) fn is_armed(&self) -> bool {
+        // Relaxed: the plan itself is read under its lock.
+        self.armed.load(Ordering::Relaxed)
+    }
+
     /// Whether the allocation being attempted now shall fail.
     #[inline]
     pub(crate) fn strikes(&self) -> bool {
-        // Relaxed: the plan itself is read under its lock.
-        self.armed.load(Ordering::Relaxed) && self.advance()
+        self.is_armed() && self.advance()
     }
 
     #[cold]

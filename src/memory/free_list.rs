@@ -12,6 +12,7 @@
 //! ABA problem); the tag grows with every change of `head` and makes that compare-exchange fail.
 //! (It would have to come round by exactly 2^32 changes within one pop to be fooled.)
 
+use super::table::Table;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Site, at, tag_step};
 
 /// The end of a list of pages.
@@ -21,46 +22,60 @@ pub(super) const NIL: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct FreeList {
     head: AtomicU64,
-    private: Box<[AtomicU32]>,
+    private: Table<AtomicU32>,
+    len: u32,
 }
 
 impl FreeList {
     /// A list on which pages 0 to `count` - 1 are free, 0 the first to be taken.
     pub fn full(count: u32) -> Self {
-        let word = |next| AtomicU32::new(if next < count { next } else { NIL });
+        let word = |page| AtomicU32::new(if page + 1 < count { page + 1 } else { NIL });
         let first = if count > 0 { 0 } else { NIL };
-        Self { head: AtomicU64::new(u64::from(first)), private: (1..=count).map(word).collect() }
+        let head = AtomicU64::new(u64::from(first));
+        Self { head, private: Table::new(count, word), len: count }
     }
 
     /// Number of pages, free or not.
     #[allow(clippy::len_without_is_empty, reason = "it is the number of words, not of free pages")]
     pub fn len(&self) -> usize {
-        self.private.len()
+        self.len as usize
     }
 
     /// Takes a page.
     #[inline]
     pub fn pop(&self) -> Option<u32> {
+        self.pop_many(1).map(|(page, _, _)| page)
+    }
+
+    /// Takes up to `most` pages in one step: the first, the last, to which the others are linked in
+    /// the order in which single pops would have taken them, and how many. `None` if there is none.
+    #[inline]
+    pub fn pop_many(&self, most: u32) -> Option<(u32, u32, u32)> {
         // Acquire, here and on failure: the word of the page that `head` names was written before
-        // the Release that put it there.
+        // the Release that put it there. (So were the words behind it: each push of a page is
+        // followed by nothing but read-modify-writes, which carry its Release on.)
         let mut head = self.head.load(at(Site::Pop, Ordering::Acquire));
         loop {
-            let page = head as u32;
-            if page == NIL {
+            let first = head as u32;
+            if first == NIL || most == 0 {
                 return None;
             }
-            // May be stale or foreign if another thread took the page meanwhile; then the tag has
-            // moved on and the exchange fails.
-            let next = self.link(page);
+            // These words may be stale or foreign if another thread took a page meanwhile; then the
+            // tag has moved on and the exchange fails. Each is a page's number or NIL all the same.
+            let (mut last, mut count, mut rest) = (first, 1, self.link(first));
+            while count < most && rest != NIL {
+                (last, rest) = (rest, self.link(rest));
+                count += 1;
+            }
             // Relaxed on success: nothing is published, and the Acquire that read this very value
             // has already been done. As a read-modify-write it carries on earlier Releases.
             match self.head.compare_exchange_weak(
                 head,
-                retag(head, next),
+                retag(head, rest),
                 Ordering::Relaxed,
                 at(Site::PopAgain, Ordering::Acquire),
             ) {
-                Ok(_) => return Some(page),
+                Ok(_) => return Some((first, last, count)),
                 Err(now) => head = now,
             }
         }
@@ -91,13 +106,13 @@ impl FreeList {
     /// Relaxed: whoever walks a list owns it, or (in `pop`) is told by the tag.
     #[inline]
     pub fn link(&self, page: u32) -> u32 {
-        self.private[page as usize].load(Ordering::Relaxed)
+        self.private[page].load(Ordering::Relaxed)
     }
 
     /// Sets the private word of a page that the caller owns.
     #[inline]
     pub fn set_link(&self, page: u32, next: u32) {
-        self.private[page as usize].store(next, Ordering::Relaxed);
+        self.private[page].store(next, Ordering::Relaxed);
     }
 
     /// The free pages in the order in which they would be taken; exact while nobody else takes or

@@ -23,6 +23,7 @@ mod ring_area;
 #[cfg_attr(loom, path = "shared_model.rs")]
 mod shared;
 mod slab;
+mod table;
 
 pub use address::{GUEST_BASE, MAX_PARTS, MemoryError, OutOfRange, ReadError};
 pub use arena::{Page, PageArena};
@@ -34,7 +35,8 @@ pub use slab::{Recycle, Slab, Slot};
 
 #[cfg(loom)]
 pub use free_list::FreeList;
-pub(crate) use shared::Window;
+pub(crate) use shared::{Slots, Window};
+pub(crate) use table::Table;
 
 /// Bytes in a page (RECEIVE.md, section 1).
 pub const PAGE_SIZE: usize = 4096;

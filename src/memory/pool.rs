@@ -44,6 +44,30 @@ impl PageChain {
         self.sew(index, index, 1, arena);
     }
 
+    /// Pages that are linked from `first` to `last`.
+    #[inline]
+    pub(super) fn from_list(first: u32, last: u32, len: u32, arena: &PageArena) -> Self {
+        arena.set_link(last, NIL);
+        Self { pages: Some((first, last, len, arena.id())) }
+    }
+
+    /// Puts a page of `arena` in front.
+    #[inline]
+    pub fn push_front(&mut self, page: Page, arena: &PageArena) {
+        let index = arena.own(page);
+        self.pages = Some(match self.pages {
+            None => {
+                arena.set_link(index, NIL);
+                (index, index, 1, arena.id())
+            }
+            Some((first, last, len, owner)) => {
+                arena.check(owner);
+                arena.set_link(index, first);
+                (index, last, len + 1, owner)
+            }
+        });
+    }
+
     /// Appends all pages of another chain, in their order.
     pub fn append(&mut self, other: Self, arena: &PageArena) {
         if let Some((first, last, len)) = other.into_list(arena) {
@@ -101,16 +125,19 @@ impl Drop for PageChain {
 #[derive(Debug)]
 pub struct PagePool {
     head: u32,
-    len: usize,
     arena: Arc<PageArena>,
     gets: u64,
     gives: u64,
+    /// Pages put back by [`drain`](Self::drain).
+    drained: u64,
+    /// First of the linked pages that were allocated ahead for the refill at hand; none otherwise.
+    reserve: u32,
 }
 
 impl PagePool {
     /// An empty pool over `arena`.
     pub fn new(arena: Arc<PageArena>) -> Self {
-        Self { head: NIL, len: 0, arena, gets: 0, gives: 0 }
+        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0, reserve: NIL }
     }
 
     /// Sews a whole chain, in its own order, in front of the pool.
@@ -138,28 +165,96 @@ impl PagePool {
     fn sew(&mut self, first: u32, last: u32, len: u32) {
         self.arena.set_link(last, self.head);
         self.head = first;
-        self.len += len as usize;
         self.gives += u64::from(len);
     }
 
     /// Takes the head and clears its link; an empty pool falls through to
     /// [`PageArena::alloc_page`].
-    #[inline]
+    #[inline(always)]
     pub fn get_a_page(&mut self) -> Option<Page> {
         if self.head == NIL {
-            return self.arena.alloc_page();
+            return self.alloc_page();
         }
         self.gets += 1;
         Some(self.pop())
+    }
+
+    /// Takes `n` pages, as so many calls of [`get_a_page`](Self::get_a_page) would, as one chain.
+    /// If there are not so many, those taken go back as one chain.
+    pub fn get_pages(&mut self, n: usize) -> Option<PageChain> {
+        if n > 0 && n <= self.len() {
+            return Some(self.cut(n));
+        }
+        let mut chain = PageChain::new();
+        for _ in 0..n {
+            let Some(page) = self.get_a_page() else {
+                self.give_pages(chain);
+                return None;
+            };
+            chain.push(page, &self.arena);
+        }
+        Some(chain)
+    }
+
+    /// Cuts off the first `n` pages, which there must be.
+    fn cut(&mut self, n: usize) -> PageChain {
+        let (first, mut last) = (self.head, self.head);
+        for _ in 1..n {
+            last = self.arena.link(last);
+        }
+        self.head = self.arena.link(last);
+        self.gets += n as u64;
+        PageChain::from_list(first, last, n as u32, &self.arena)
+    }
+
+    /// Gives every page of a chain by itself, first page first: the last ends on top.
+    ///
+    /// # Panics
+    /// As for [`give_pages`](Self::give_pages).
+    pub fn give_each(&mut self, chain: PageChain) {
+        let Some((mut page, _, len)) = chain.into_list(&self.arena) else { return };
+        for _ in 0..len {
+            let next = self.arena.link(page);
+            self.sew(page, page, 1);
+            page = next;
+        }
+    }
+
+    /// Readies up to `n` pages of the arena, taken in one step, for
+    /// [`alloc_page`](Self::alloc_page). Only for who will allocate so many at once: what is left
+    /// over is not free for others.
+    pub(crate) fn reserve(&mut self, n: usize) {
+        debug_assert!(self.reserve == NIL, "the last reserve was not used up");
+        if n > 1 {
+            let pages = self.arena.alloc_pages(u32::try_from(n).unwrap_or(u32::MAX));
+            self.reserve = pages.into_list(&self.arena).map_or(NIL, |(first, _, _)| first);
+        }
+    }
+
+    /// Takes a page from the arena, by way of the reserve.
+    #[inline]
+    pub(crate) fn alloc_page(&mut self) -> Option<Page> {
+        let page = self.reserve;
+        if page == NIL {
+            return self.arena.alloc_page();
+        }
+        self.reserve = self.unlink(page);
+        Some(Page::from_parts(page, self.arena.id()))
+    }
+
+    /// Clears the link of a page; returns what it was.
+    #[inline]
+    fn unlink(&self, page: u32) -> u32 {
+        let next = self.arena.link(page);
+        self.arena.set_link(page, NIL);
+        next
     }
 
     /// Takes the head, which there must be.
     #[inline]
     fn pop(&mut self) -> Page {
         let page = self.head;
-        self.head = self.arena.link(page);
-        self.len -= 1;
-        self.arena.set_link(page, NIL);
+        self.head = self.unlink(page);
         Page::from_parts(page, self.arena.id())
     }
 
@@ -168,14 +263,16 @@ impl PagePool {
         let mut chain = PageChain::new();
         while self.head != NIL {
             let page = self.pop();
+            self.drained += 1;
             chain.push(page, &self.arena);
         }
         self.arena.put_pages(chain);
     }
 
     /// Number of pages in the pool.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        (self.gives - self.gets - self.drained) as usize
     }
 
     /// Whether the pool has no page.
@@ -186,7 +283,7 @@ impl PagePool {
     /// The numbers of the pages, in the order in which they would be taken.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
         let links = std::iter::successors(Some(self.head), |&page| Some(self.arena.link(page)));
-        links.take(self.len)
+        links.take(self.len())
     }
 
     /// Pages taken from the pool so far; a get that fell through to the arena does not count.

@@ -6,7 +6,8 @@
 //!    time, and Rust promises that what a reference points to does not change.
 //! 2. Every ring word is one atomic access of its own width; bulk bytes are one raw-pointer copy.
 //!
-//! A [`Window`] is checked once, when it is made; its accessors then check only the offset.
+//! A [`Window`] is checked once, when it is made; its accessors then check only the offset. A
+//! [`Slots`] is an array of 2^n values, whose accessors have nothing left to check.
 //!
 //! Under `--cfg loom` the file `shared_model.rs` takes this one's place, with the same interface.
 
@@ -20,6 +21,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::PAGE_SIZE;
 use super::address::{MAX_PARTS, MemoryError, OutOfRange, ReadError, offset_in};
 
 #[cfg(target_endian = "big")]
@@ -126,6 +128,13 @@ impl SharedMemory {
         // SAFETY: `offset + len` is inside the mapping, as just checked.
         let start = unsafe { self.base.add(offset) };
         Ok(Window { start, len, memory: Arc::clone(self) })
+    }
+
+    /// A checked view of `count` pages from `addr` on.
+    pub(crate) fn pages(self: &Arc<Self>, addr: u64, count: u32) -> Result<Pages, OutOfRange> {
+        let Window { start, memory, .. } =
+            self.window(addr, count as usize * PAGE_SIZE, PAGE_SIZE)?;
+        Ok(Pages { start, count, memory })
     }
 
     /// Loads the 16-bit word at `addr` (aligned to 2) in one Acquire access.
@@ -300,45 +309,132 @@ impl Window {
         unsafe { word16(self.at(offset, 2)) }.store(value, order);
     }
 
-    /// Copies a plain value out.
-    #[inline]
-    pub(crate) fn read<T: FromBytes>(&self, offset: usize) -> T {
-        let from = self.at(offset, size_of::<T>());
-        // SAFETY: the range is inside the window; any bytes are a valid `T: FromBytes`.
-        unsafe { from.cast::<T>().read_unaligned() }
-    }
-
-    /// Copies a plain value in.
-    #[inline]
-    pub(crate) fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: T) {
-        let to = self.at(offset, size_of::<T>());
-        // SAFETY: the range is inside the window; `T: IntoBytes` has no padding to leak.
-        unsafe { to.cast::<T>().write_unaligned(value) };
-    }
-
-    /// Copies bytes out.
-    #[inline]
-    pub(crate) fn read_into(&self, offset: usize, bytes: &mut [u8]) {
-        // SAFETY: the source is inside the window, the target an exclusive borrow of private
-        // memory.
-        unsafe { copy(self.at(offset, bytes.len()).as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
-    }
-
     /// Sets every byte to 0.
     pub(crate) fn zero(&self) {
         // SAFETY: exactly the window.
         unsafe { ptr::write_bytes(self.start.as_ptr(), 0, self.len) };
     }
 
-    /// A pointer to `len` bytes at `offset`, for those that export a view of a page.
-    #[cfg(feature = "python")]
-    pub(crate) fn pointer(&self, offset: usize, len: usize) -> *const u8 {
-        self.at(offset, len).as_ptr()
+    /// The `count` values of type `T` from `offset` on, a power of two.
+    pub(crate) fn slots<T>(&self, offset: usize, count: u16) -> Slots<T> {
+        assert!(count.is_power_of_two(), "an index wraps at a power of two only");
+        let start = self.at(offset, usize::from(count) * size_of::<T>()).cast();
+        Slots { start, mask: count - 1, _memory: Arc::clone(&self.memory) }
+    }
+}
+
+/// A checked row of pages in a [`SharedMemory`], addressed by number and offset.
+///
+/// A page that is not there, or an offset outside of it, is a bug of this crate and panics.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    start: NonNull<u8>,
+    count: u32,
+    memory: Arc<SharedMemory>,
+}
+
+// SAFETY: see `SharedMemory`, which the pages keep alive and add nothing to.
+unsafe impl Send for Pages {}
+// SAFETY: as above.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// The first byte of a page.
+    #[inline]
+    fn at(&self, page: u32) -> NonNull<u8> {
+        assert!(page < self.count, "there is no such page");
+        // SAFETY: all `count` pages are inside the mapping.
+        unsafe { self.start.add(page as usize * PAGE_SIZE) }
     }
 
-    /// The region this window looks into.
+    /// The byte at `offset` of a page, from which `len` bytes are inside of it.
+    #[inline]
+    fn part(&self, page: u32, offset: usize, len: usize) -> NonNull<u8> {
+        assert!(offset + len <= PAGE_SIZE, "an access would leave the page");
+        // SAFETY: inside the page, as just asserted; neither number is near overflowing.
+        unsafe { self.at(page).add(offset) }
+    }
+
+    /// Copies the plain value at the start of a page out.
+    #[inline]
+    pub(crate) fn read_start<T: FromBytes>(&self, page: u32) -> T {
+        const { assert!(size_of::<T>() <= PAGE_SIZE) };
+        // SAFETY: inside the page; any bytes are a valid `T: FromBytes`.
+        unsafe { self.at(page).cast::<T>().read_unaligned() }
+    }
+
+    /// Copies bytes out, from `offset` of a page on.
+    #[inline]
+    pub(crate) fn read_into(&self, page: u32, offset: usize, bytes: &mut [u8]) {
+        let from = self.part(page, offset, bytes.len());
+        // SAFETY: the source is inside the page, the target an exclusive borrow of private memory.
+        unsafe { copy(from.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// A pointer to `len` bytes at `offset` of a page, for those that export a view of it.
+    #[cfg(feature = "python")]
+    pub(crate) fn pointer(&self, page: u32, offset: usize, len: usize) -> *const u8 {
+        self.part(page, offset, len).as_ptr()
+    }
+
+    /// The region that the pages lie in.
     pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
         &self.memory
+    }
+}
+
+/// A checked array of 2^n values in a [`SharedMemory`], addressed by free-running index: it wraps,
+/// so every index has a slot.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    start: NonNull<T>,
+    mask: u16,
+    /// Keeps the mapping alive.
+    _memory: Arc<SharedMemory>,
+}
+
+// SAFETY: see `SharedMemory`, which the slots keep alive and add nothing to; values are copied.
+unsafe impl<T: Copy + Send> Send for Slots<T> {}
+// SAFETY: as above.
+unsafe impl<T: Copy + Send> Sync for Slots<T> {}
+
+impl<T> Slots<T> {
+    #[inline]
+    fn slot(&self, index: u16) -> NonNull<T> {
+        // SAFETY: the masked index is below the number of slots, all of which are in the window.
+        unsafe { self.start.add(usize::from(index & self.mask)) }
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> Slots<T> {
+    /// Copies a value out.
+    #[inline]
+    pub(crate) fn read(&self, index: u16) -> T {
+        // SAFETY: a slot is inside the mapping; any bytes are a valid `T: FromBytes`.
+        unsafe { self.slot(index).read_unaligned() }
+    }
+
+    /// Copies a value in.
+    #[inline]
+    pub(crate) fn write(&self, index: u16, value: T) {
+        // SAFETY: a slot is inside the mapping; `T: IntoBytes` has no padding to leak.
+        unsafe { self.slot(index).write_unaligned(value) };
+    }
+}
+
+impl Slots<u16> {
+    /// Loads a ring word in one Relaxed access.
+    #[inline]
+    pub(crate) fn load(&self, index: u16) -> u16 {
+        // SAFETY: a slot is inside the mapping; windows of ring words start aligned.
+        unsafe { word16(self.slot(index).cast()) }.load(Ordering::Relaxed)
+    }
+
+    /// Stores a ring word in one Relaxed access.
+    #[inline]
+    pub(crate) fn store(&self, index: u16, value: u16) {
+        // SAFETY: a slot is inside the mapping; windows of ring words start aligned.
+        unsafe { word16(self.slot(index).cast()) }.store(value, Ordering::Relaxed);
     }
 }
 
@@ -369,6 +465,35 @@ unsafe fn word32<'a>(at: NonNull<u8>) -> &'a AtomicU32 {
 /// one meanwhile: the copy then holds some mixture of bytes, which is all that is promised.
 #[inline]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: promised by the caller; the widths fit the lengths.
+    unsafe {
+        if len > 128 {
+            ptr::copy_nonoverlapping(from, to, len);
+        } else if len >= 64 {
+            copy_ends::<64>(from, to, len);
+        } else if len >= 32 {
+            copy_ends::<32>(from, to, len);
+        } else if len >= 16 {
+            copy_ends::<16>(from, to, len);
+        } else if len >= 8 {
+            copy_ends::<8>(from, to, len);
+        } else {
+            (0..len).for_each(|i| to.add(i).write(from.add(i).read()));
+        }
+    }
+}
+
+/// Copies N bytes from either end of the range, which together are all of it: what the head of a
+/// packet takes is not worth a call.
+///
+/// # Safety
+/// As for [`copy`], and `len` is N to 2 N.
+#[inline(always)]
+unsafe fn copy_ends<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+    let last = len - N;
     // SAFETY: promised by the caller.
-    unsafe { ptr::copy_nonoverlapping(from, to, len) };
+    unsafe {
+        ptr::copy_nonoverlapping(from, to, N);
+        ptr::copy_nonoverlapping(from.add(last), to.add(last), N);
+    }
 }

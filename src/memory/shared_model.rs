@@ -5,11 +5,13 @@
 //! ordered behind their writing: a lost Release or Acquire shows as a race.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::PAGE_SIZE;
 use super::address::{MemoryError, OutOfRange, ReadError, offset_in};
 use crate::sync::{AtomicU16, Ordering, UnsafeCell};
 
@@ -112,6 +114,12 @@ impl SharedMemory {
         Ok(Window { start, len, memory: Arc::clone(self) })
     }
 
+    /// A checked view of `count` pages from `addr` on.
+    pub(crate) fn pages(self: &Arc<Self>, addr: u64, count: u32) -> Result<Pages, OutOfRange> {
+        let start = offset_in(self.len, addr, count as usize * PAGE_SIZE, PAGE_SIZE)?;
+        Ok(Pages { start, count, memory: Arc::clone(self) })
+    }
+
     /// Copies bytes at `addr` out into `bytes`.
     ///
     /// # Errors
@@ -179,23 +187,6 @@ impl Window {
         self.memory.word(self.at(offset, 2)).store(value, order);
     }
 
-    /// Copies a plain value out.
-    pub(crate) fn read<T: FromBytes + IntoBytes>(&self, offset: usize) -> T {
-        let mut value = T::new_zeroed();
-        self.memory.copy_out(self.at(offset, size_of::<T>()), value.as_mut_bytes());
-        value
-    }
-
-    /// Copies a plain value in.
-    pub(crate) fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: T) {
-        self.memory.copy_in(self.at(offset, size_of::<T>()), value.as_bytes());
-    }
-
-    /// Copies bytes out.
-    pub(crate) fn read_into(&self, offset: usize, bytes: &mut [u8]) {
-        self.memory.copy_out(self.at(offset, bytes.len()), bytes);
-    }
-
     /// Sets every byte to 0, before anybody else knows of them.
     pub(crate) fn zero(&self) {
         let inside = self.start..self.start + self.len;
@@ -206,8 +197,82 @@ impl Window {
         state.bytes.retain(|at, _| !inside.contains(at));
     }
 
-    /// The region this window looks into.
+    /// The `count` values of type `T` from `offset` on, a power of two.
+    pub(crate) fn slots<T>(&self, offset: usize, count: u16) -> Slots<T> {
+        let start = self.at(offset, usize::from(count) * size_of::<T>());
+        Slots { start, mask: count - 1, memory: Arc::clone(&self.memory), of: PhantomData }
+    }
+}
+
+/// A checked row of pages in a [`SharedMemory`], addressed by number and offset.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    start: usize,
+    count: u32,
+    memory: Arc<SharedMemory>,
+}
+
+impl Pages {
+    fn at(&self, page: u32, offset: usize, len: usize) -> usize {
+        assert!(page < self.count && offset + len <= PAGE_SIZE, "an access would leave the page");
+        self.start + page as usize * PAGE_SIZE + offset
+    }
+
+    /// Copies the plain value at the start of a page out.
+    pub(crate) fn read_start<T: FromBytes + IntoBytes>(&self, page: u32) -> T {
+        let mut value = T::new_zeroed();
+        self.memory.copy_out(self.at(page, 0, size_of::<T>()), value.as_mut_bytes());
+        value
+    }
+
+    /// Copies bytes out, from `offset` of a page on.
+    pub(crate) fn read_into(&self, page: u32, offset: usize, bytes: &mut [u8]) {
+        self.memory.copy_out(self.at(page, offset, bytes.len()), bytes);
+    }
+
+    /// The region that the pages lie in.
     pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
         &self.memory
+    }
+}
+
+/// A checked array of 2^n values in a [`SharedMemory`], addressed by free-running index.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    start: usize,
+    mask: u16,
+    memory: Arc<SharedMemory>,
+    of: PhantomData<T>,
+}
+
+impl<T> Slots<T> {
+    fn slot(&self, index: u16) -> usize {
+        self.start + usize::from(index & self.mask) * size_of::<T>()
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> Slots<T> {
+    /// Copies a value out.
+    pub(crate) fn read(&self, index: u16) -> T {
+        let mut value = T::new_zeroed();
+        self.memory.copy_out(self.slot(index), value.as_mut_bytes());
+        value
+    }
+
+    /// Copies a value in.
+    pub(crate) fn write(&self, index: u16, value: T) {
+        self.memory.copy_in(self.slot(index), value.as_bytes());
+    }
+}
+
+impl Slots<u16> {
+    /// Loads a ring word.
+    pub(crate) fn load(&self, index: u16) -> u16 {
+        self.memory.word(self.slot(index)).load(Ordering::Relaxed)
+    }
+
+    /// Stores a ring word.
+    pub(crate) fn store(&self, index: u16, value: u16) {
+        self.memory.word(self.slot(index)).store(value, Ordering::Relaxed);
     }
 }

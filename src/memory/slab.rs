@@ -193,14 +193,42 @@ impl<T: Recycle> Slab<T> {
     /// # Panics
     /// When the object belongs to another slab, a mistake of the caller.
     #[inline]
-    pub fn free(&mut self, mut slot: Slot<T>) {
-        slot.recycle();
+    pub fn free(&mut self, slot: Slot<T>) {
+        assert!(self.owns(&slot), "an object was given to another slab");
+        self.free_with(slot, T::recycle);
+    }
+
+    /// Whether the object came from this slab.
+    #[inline]
+    pub fn owns(&self, slot: &Slot<T>) -> bool {
+        // SAFETY: the slot owns its node, which lives until the slot lets go of it.
+        let home = unsafe { &slot.node.as_ref().home };
+        Arc::ptr_eq(home, &self.home)
+    }
+
+    /// Takes an object of ours back that `empty` makes as good as new.
+    #[inline]
+    fn free_with(&mut self, mut slot: Slot<T>, empty: impl FnOnce(&mut T)) {
+        empty(&mut slot);
         let node = slot.into_node();
         // SAFETY: we have just become the node's owner.
-        let node_ref = unsafe { &mut *node };
-        assert!(Arc::ptr_eq(&node_ref.home, &self.home), "an object was given to another slab");
-        node_ref.next = self.local;
+        unsafe { (*node).next = self.local };
         self.local = node;
+    }
+
+    /// Takes a batch of objects back, without atomics those that came from this slab: `empty` makes
+    /// them as good as new. The others go home by themselves.
+    #[inline]
+    pub fn free_all(
+        &mut self,
+        slots: impl Iterator<Item = Slot<T>>,
+        mut empty: impl FnMut(&mut T),
+    ) {
+        for slot in slots {
+            if self.owns(&slot) && !self.closed {
+                self.free_with(slot, &mut empty);
+            }
+        }
     }
 
     /// Takes an object back whose allocation failed in a later part: it counts as not allocated.
@@ -215,6 +243,12 @@ impl<T: Recycle> Slab<T> {
     /// Makes chosen allocations fail: lets `skip` further ones through, then fails `count`.
     pub fn fail_allocs(&self, skip: u64, count: u64) {
         self.failures.set(skip, count);
+    }
+
+    /// Whether an allocation to come may fail.
+    #[inline]
+    pub(crate) fn may_fail(&self) -> bool {
+        self.failures.is_armed() || self.closed
     }
 
     /// Objects handed out so far.

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::config::RxConfig;
+use super::config::{MAX_PACKET_LEN, RxConfig};
 use super::skb::{Packet, Skb};
 use super::verdict::data_offset;
-use crate::memory::{Page, PageArena, PageChain, PagePool, Slab, Slot};
+use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, PagePool, Slab, Slot};
 use crate::ring::split::SplitDriver;
 use crate::ring::{Completion, Head, Segment};
 use crate::virtio::HeaderBytes;
@@ -33,24 +33,21 @@ impl Supply {
         }
     }
 
-    /// Takes `n` pages from the pool. If there are not so many, those taken go back as one chain.
-    pub(crate) fn get_pages(&mut self, n: usize) -> Option<PageChain> {
-        let mut chain = PageChain::new();
-        for _ in 0..n {
-            let Some(page) = self.pool.get_a_page() else {
-                self.give(chain);
-                return None;
-            };
-            chain.push(page, &self.arena);
+    /// Readies the `n` pages that a refill will take from the arena, in one step. Not while a
+    /// failure is planned: then pages may be left over.
+    #[inline]
+    pub(crate) fn reserve(&mut self, n: usize) {
+        if !self.skbs.may_fail() {
+            self.pool.reserve(n);
         }
-        Some(chain)
     }
 
     /// An skb with a linear part: 1518 bytes of a page from the arena, at `offset`. One allocation,
     /// which fails as a whole.
+    #[inline]
     pub(crate) fn linear_skb(&mut self, offset: usize) -> Option<Slot<Skb>> {
         let mut skb = self.skbs.alloc()?;
-        let Some(page) = self.arena.alloc_page() else {
+        let Some(page) = self.pool.alloc_page() else {
             self.skbs.cancel(skb);
             return None;
         };
@@ -67,8 +64,18 @@ impl Supply {
         }
     }
 
-    /// Copies a packet's first bytes into its skb's private head; returns how many.
+    /// Takes packets back whose owner is done with them; those of other queues go home by themselves.
+    /// The arena is left as it would be by dropping them one after the other, but their pages reach
+    /// it in one step.
     #[inline]
+    pub(crate) fn release(&mut self, packets: impl Iterator<Item = Packet>) {
+        let (arena, mut pages) = (&self.arena, PageChain::new());
+        self.skbs.free_all(packets.map(Packet::into_skb), |skb| skb.empty_into(&mut pages));
+        arena.put_pages(pages);
+    }
+
+    /// Copies a packet's first bytes into its skb's private head; returns how many.
+    #[inline(always)]
     pub(crate) fn copy_head(
         &mut self,
         skb: &mut Skb,
@@ -104,7 +111,7 @@ pub(crate) struct Shape {
     pub data_offset: usize,
     /// F.
     pub max_frags: usize,
-    pub ring_size: usize,
+    pub ring_size: u32,
 }
 
 impl Shape {
@@ -113,20 +120,60 @@ impl Shape {
             header_len: config.features.header_len(),
             data_offset: data_offset(config.dialect()),
             max_frags: usize::from(config.max_frags),
-            ring_size: config.ring_size as usize,
+            ring_size: config.ring_size,
         }
     }
+
+    /// The segments of a linear part in the page at `addr`.
+    #[inline]
+    pub(crate) fn linear_segments(&self, addr: u64) -> impl Iterator<Item = Segment> + use<> {
+        self.header_segments(addr, self.data_offset + MAX_PACKET_LEN)
+    }
+
+    /// The segments of the first `len` bytes of the page at `addr`, which begin with a header: one
+    /// where the dialect lets header and data be contiguous, else two.
+    #[inline]
+    pub(crate) fn header_segments(
+        &self,
+        addr: u64,
+        len: usize,
+    ) -> impl Iterator<Item = Segment> + use<> {
+        let (header, data) = (self.header_len, self.data_offset);
+        let split = (data != header).then_some(Segment { addr, len: header as u32 });
+        let start = if split.is_some() { data } else { 0 };
+        let data = Segment { addr: addr + start as u64, len: (len - start) as u32 };
+        split.into_iter().chain(std::iter::once(data))
+    }
+}
+
+/// The whole of page number `page`.
+#[inline]
+pub(crate) fn whole_page(arena: &PageArena, page: u32) -> Segment {
+    Segment { addr: arena.address_of(page), len: PAGE_SIZE as u32 }
 }
 
 /// The completions of one packet, first buffer first. Taking one consumes it from the ring.
 pub(crate) struct Completions<'a, B> {
     ring: &'a mut SplitDriver<B>,
-    entries: std::slice::Iter<'a, Completion>,
+    first: Option<Completion>,
+    later: std::slice::Iter<'a, Completion>,
 }
 
 impl<'a, B> Completions<'a, B> {
-    pub(crate) fn new(ring: &'a mut SplitDriver<B>, entries: &'a [Completion]) -> Self {
-        Self { ring, entries: entries.iter() }
+    #[inline]
+    pub(crate) fn new(
+        ring: &'a mut SplitDriver<B>,
+        first: Completion,
+        later: &'a [Completion],
+    ) -> Self {
+        Self { ring, first: Some(first), later: later.iter() }
+    }
+
+    /// The number of buffers, before any is taken.
+    #[inline]
+    pub(crate) fn buffers(&self) -> u16 {
+        // No more than a ring has descriptors.
+        1 + self.later.len() as u16
     }
 }
 
@@ -134,9 +181,12 @@ impl<'a, B> Completions<'a, B> {
 impl<B> Iterator for Completions<'_, B> {
     type Item = (Head, B, usize);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.entries.next()?;
+        let entry = match self.first.take() {
+            Some(first) => first,
+            None => *self.later.next()?,
+        };
         let buffer = self.ring.take(entry.head)?;
         Some((entry.head, buffer, entry.len as usize))
     }
@@ -152,8 +202,16 @@ pub(crate) trait Policy {
     /// Makes a buffer. `None` when memory ran out; everything taken has gone back then.
     fn make(&mut self, supply: &mut Supply) -> Option<Self::Buffer>;
 
-    /// The segments of the buffer that was made last.
-    fn segments(&self) -> &[Segment];
+    /// How many pages the next `buffers` buffers will take from the arena while the pool has
+    /// `pooled`.
+    fn arena_pages(&self, buffers: usize, pooled: usize) -> usize;
+
+    /// What the descriptors of a buffer shall describe.
+    fn segments<'a>(
+        &self,
+        arena: &'a PageArena,
+        buffer: &Self::Buffer,
+    ) -> impl Iterator<Item = Segment> + use<'a, Self>;
 
     /// The buffer has been posted as `head`.
     #[inline]

@@ -16,12 +16,12 @@ use super::outcome::{Polled, Readiness, RxError};
 use super::policy::{Completions, Policy, Supply};
 use super::skb::Packet;
 use super::stats::Stats;
-use super::verdict::{Count, Rules};
+use super::verdict::{Accepted, Count, Rules};
 use super::waiting::Waiting;
 use crate::memory::{PageArena, PageChain, RingArea};
 use crate::ring::split::{LayoutError, SplitDriver};
 use crate::ring::{Completion, EventFd};
-use crate::virtio::{HeaderBytes, Mode};
+use crate::virtio::{DESC_F_WRITE, HeaderBytes, Mode};
 
 /// How long a sleeper may sleep before it tries again to refill a queue that ran out of memory: the
 /// patch's delayed refill worker.
@@ -65,8 +65,9 @@ pub(crate) struct Queue<P: Policy> {
     kick: Option<Arc<EventFd>>,
     /// What `watchdog` last saw.
     last_position: Option<(u16, u16)>,
-    /// The completions of the packet being judged, kept to save allocations.
-    completions: Vec<Completion>,
+    /// The completions of the packet being judged that come behind its first, kept to save
+    /// allocations.
+    later: Vec<Completion>,
     /// Keeps the ring's memory.
     area: RingArea,
 }
@@ -93,7 +94,7 @@ impl<P: Policy> Queue<P> {
             stats: Stats::default(),
             kick: None,
             last_position: None,
-            completions: Vec::with_capacity(usize::from(config.max_frags) + 1),
+            later: Vec::with_capacity(usize::from(config.max_frags)),
             area,
         })
     }
@@ -129,7 +130,9 @@ impl<P: Policy> Queue<P> {
                 (received, Some(fault))
             }
         };
-        Ok(Polled { received, delivered: packets.len() - before, broken })
+        let delivered = packets.len() - before;
+        self.stats.rx_packets += delivered as u64;
+        Ok(Polled { received, delivered, broken })
     }
 
     /// The loop. Every pass but the first has seen a completion that the one before had not, and at
@@ -179,81 +182,94 @@ impl<P: Policy> Queue<P> {
         if self.waiting.is_some() {
             return self.resume(pending, packets);
         }
-        let first = match self.ring.claim(0) {
-            Ok(first) => first,
+        let (first, buffer) = match self.ring.oldest() {
+            Ok(oldest) => oldest,
             Err(fault) => return Step::Break(fault.into()),
         };
-        self.completions.clear();
-        self.completions.push(first);
+        self.later.clear();
         if first.len < self.rules.header_len {
             // The header was not written, so it names no number of buffers.
-            return self.discard(DeviceFault::ShortPacket);
+            return self.discard(first, DeviceFault::ShortPacket);
         }
-        let header = self.read_header(first);
+        // The one private copy of the packet's header.
+        let header: HeaderBytes = match self.policy.header_page(buffer) {
+            Some(page) => self.supply.arena.read_start(page),
+            None => HeaderBytes::default(),
+        };
         hook(Point::HeaderCopied);
         match self.rules.count(header, pending, self.ring.outstanding()) {
-            Count::Complete(n) => self.conclude(header, n, packets),
-            Count::Drop(fault) => self.discard(fault),
+            Count::Complete(1) => self.conclude(first, header, packets),
+            Count::Complete(n) => self.gather(first, header, n, packets),
+            Count::Drop(fault) => self.discard(first, fault),
             Count::Break(fault) => Step::Break(fault),
             Count::Wait(buffers) => self.start_waiting(first, header, buffers),
         }
     }
 
-    /// All buffers of the packet have completed, and `completions` holds the first: checks the
-    /// others' ids, judges the whole, and acts.
-    #[inline(always)]
-    fn conclude(&mut self, header: HeaderBytes, buffers: u16, packets: &mut Vec<Packet>) -> Step {
+    /// All buffers of the packet have completed: checks the ids of the later ones, and concludes.
+    fn gather(
+        &mut self,
+        first: Completion,
+        header: HeaderBytes,
+        buffers: u16,
+        packets: &mut Vec<Packet>,
+    ) -> Step {
+        self.later.clear();
+        self.ring.claim_head(first.head);
         for k in 1..buffers {
             match self.ring.claim(k) {
-                Ok(later) => self.completions.push(later),
+                Ok(later) => self.later.push(later),
                 Err(fault) => return Step::Break(fault.into()),
             }
         }
-        match self.rules.judge(header, &self.completions) {
-            Ok(accepted) => self.deliver(header, accepted.len, accepted.partial, packets),
-            Err(fault) => self.discard(fault),
-        }
+        self.conclude(first, header, packets)
     }
 
-    /// The one private copy of a packet's header.
-    #[inline]
-    fn read_header(&self, first: Completion) -> HeaderBytes {
-        let page = self.ring.token(first.head).and_then(|b| self.policy.header_page(b));
-        let bytes = page.map(|page| self.supply.arena.read_header(page));
-        HeaderBytes::new(bytes.unwrap_or_default())
+    /// All completions of the packet are at hand: judges the whole, and acts.
+    #[inline(always)]
+    fn conclude(
+        &mut self,
+        first: Completion,
+        header: HeaderBytes,
+        packets: &mut Vec<Packet>,
+    ) -> Step {
+        match self.rules.judge(header, first, &self.later) {
+            Ok(accepted) => self.deliver(first, header, accepted, packets),
+            Err(fault) => self.discard(first, fault),
+        }
     }
 
     #[inline(always)]
     fn deliver(
         &mut self,
+        first: Completion,
         header: HeaderBytes,
-        len: usize,
-        partial: u64,
+        accepted: Accepted,
         packets: &mut Vec<Packet>,
     ) -> Step {
-        let mut completions = Completions::new(&mut self.ring, &self.completions);
-        match self.policy.deliver(&mut self.supply, header, &mut completions) {
-            Some(packet) => {
-                self.stats.rx_packets += 1;
-                self.stats.rx_bytes += len as u64;
-                if partial > 0 {
-                    self.stats.faults.add(DeviceFault::PartialBuffer, partial);
-                }
-                packets.push(packet);
-            }
-            None => {
-                // R10: not the device's fault.
-                self.recycle();
-                self.stats.rx_dropped += 1;
-            }
+        let mut completions = Completions::new(&mut self.ring, first, &self.later);
+        let packet = self.policy.deliver(&mut self.supply, header, &mut completions);
+        let Some(packet) = packet else { return self.drop_for_memory(first) };
+        packets.push(packet);
+        self.stats.rx_bytes += accepted.len as u64;
+        if accepted.partial > 0 {
+            self.stats.faults.add(DeviceFault::PartialBuffer, accepted.partial);
         }
+        Step::Packet
+    }
+
+    /// R10: no skb could be had, which is not the device's fault.
+    #[cold]
+    fn drop_for_memory(&mut self, first: Completion) -> Step {
+        self.recycle(first);
+        self.stats.rx_dropped += 1;
         Step::Packet
     }
 
     /// DROP: the ring is in step, the packet is bad.
     #[cold]
-    fn discard(&mut self, fault: DeviceFault) -> Step {
-        self.recycle();
+    fn discard(&mut self, first: Completion, fault: DeviceFault) -> Step {
+        self.recycle(first);
         self.stats.faults.add(fault, 1);
         if fault.is_frame_error() {
             self.stats.rx_frame_errors += 1;
@@ -264,9 +280,9 @@ impl<P: Policy> Queue<P> {
     }
 
     /// Consumes all of a packet's buffers: their pages go to the pool as one chain (L1).
-    fn recycle(&mut self) {
+    fn recycle(&mut self, first: Completion) {
         let mut chain = PageChain::new();
-        for (head, buffer, _) in Completions::new(&mut self.ring, &self.completions) {
+        for (head, buffer, _) in Completions::new(&mut self.ring, first, &self.later) {
             self.policy.discard(&mut self.supply, head, buffer, &mut chain);
         }
         self.supply.give(chain);
@@ -284,9 +300,7 @@ impl<P: Policy> Queue<P> {
     fn resume(&mut self, pending: u16, packets: &mut Vec<Packet>) -> Step {
         let Some(mut waiting) = self.waiting.take() else { return Step::Idle };
         if pending >= waiting.buffers {
-            self.completions.clear();
-            self.completions.push(waiting.first);
-            return self.conclude(waiting.header, waiting.buffers, packets);
+            return self.gather(waiting.first, waiting.header, waiting.buffers, packets);
         }
         waiting.look(pending, self.stats.polls);
         self.unfinished(waiting)
@@ -348,22 +362,20 @@ impl<P: Policy> Queue<P> {
     /// Posts buffers until the ring is full, which is success (S3, S6), or memory runs out.
     #[inline]
     fn fill(&mut self) -> usize {
+        let room = usize::from(self.ring.free() / self.descriptors);
+        let Self { ring, policy, supply, .. } = self;
+        supply.reserve(policy.arena_pages(room, supply.pool.len()));
+        let mut posting = ring.posting();
         let mut posted = 0;
-        self.refill_needed = false;
-        while self.ring.free() >= self.descriptors {
-            let Some(buffer) = self.policy.make(&mut self.supply) else {
-                self.refill_needed = true;
-                break;
-            };
-            match self.ring.add(self.policy.segments(), buffer) {
-                Ok(head) => self.policy.posted(head),
-                Err(refused) => {
-                    debug_assert!(false, "room was checked: {refused:?}");
-                    break;
-                }
-            }
+        while posted < room {
+            let Some(buffer) = policy.make(supply) else { break };
+            let segments = policy.segments(&supply.arena, &buffer);
+            let head = posting.post(segments, DESC_F_WRITE, buffer);
+            policy.posted(head);
             posted += 1;
         }
+        drop(posting);
+        self.refill_needed = posted < room;
         self.stats.buffers_posted += posted as u64;
         self.max = self.max.max(self.ring.outstanding());
         if self.ring.publish() {
@@ -377,6 +389,12 @@ impl<P: Policy> Queue<P> {
         if let Some(line) = &self.kick {
             line.signal();
         }
+    }
+
+    /// See [`RxQueue::release`](super::RxQueue::release).
+    #[inline]
+    pub(super) fn release(&mut self, packets: &mut Vec<Packet>) {
+        self.supply.release(packets.drain(..));
     }
 
     /// See [`RxQueue::watchdog`](super::RxQueue::watchdog).

@@ -101,6 +101,13 @@ impl RxQueue {
         each!(&mut self.queue, queue => queue.poll(budget, packets, hook))
     }
 
+    /// Takes packets back that are done with, all of them: what dropping them one after the other
+    /// comes to, but without an atomic operation for each, because the queue is at hand. Packets of
+    /// other queues among them are dropped.
+    pub fn release(&mut self, packets: &mut Vec<Packet>) {
+        each!(&mut self.queue, queue => queue.release(packets));
+    }
+
     /// Posts buffers until the ring is full or memory runs out, tells the device, kicks it if it
     /// asked for that, and returns how many were posted. Out of memory sets
     /// [`refill_needed`](Self::refill_needed), and the next poll tries again.

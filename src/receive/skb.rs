@@ -56,7 +56,7 @@ impl Skb {
     pub(crate) fn fill_linear(&mut self, len: usize) {
         if let Some(part) = &mut self.linear {
             part.len = len.min(MAX_PACKET_LEN) as u16;
-            self.len += usize::from(part.len);
+            self.len = usize::from(part.len);
         }
     }
 
@@ -66,8 +66,7 @@ impl Skb {
     pub(crate) fn copy_head(&mut self, page: &Page, offset: usize, len: usize) -> usize {
         let n = len.min(GOOD_COPY_LEN);
         self.arena.read(page, offset, &mut self.head[..n]);
-        self.head_len = n;
-        self.len += n;
+        (self.head_len, self.len) = (n, n);
         n
     }
 
@@ -84,27 +83,39 @@ impl Skb {
         self.len
     }
 
-    /// Finishes the packet: what the device wrote of it, and the number of buffers really used.
+    /// What the device wrote of the packet's metadata, and the number of buffers really used.
     #[inline]
-    pub(crate) fn finish(&mut self, header: HeaderBytes, buffers: u16) {
+    pub(crate) fn set_header(&mut self, header: HeaderBytes, buffers: u16) {
         self.header = header.delivered(buffers);
+    }
+}
+
+impl Skb {
+    /// Makes the skb as good as new; its pages go in front of `pages`, frag 0 first and the linear
+    /// part last. (A packet begins with a head or a linear part: whichever it is sets the lengths.)
+    #[inline]
+    pub(crate) fn empty_into(&mut self, pages: &mut PageChain) {
+        if self.linear.is_some() || !self.frags.is_empty() {
+            self.pages_into(pages);
+        }
+    }
+
+    fn pages_into(&mut self, pages: &mut PageChain) {
+        if let Some(part) = self.linear.take() {
+            pages.push_front(part.page, &self.arena);
+        }
+        while let Some(part) = self.frags.pop() {
+            pages.push_front(part.page, &self.arena);
+        }
     }
 }
 
 impl Recycle for Skb {
     #[inline]
     fn recycle(&mut self) {
-        (self.len, self.head_len) = (0, 0);
-        if let Some(part) = self.linear.take() {
-            self.arena.put_page(part.page);
-        }
-        if !self.frags.is_empty() {
-            let mut chain = PageChain::new();
-            for part in self.frags.drain(..) {
-                chain.push(part.page, &self.arena);
-            }
-            self.arena.put_pages(chain);
-        }
+        let mut pages = PageChain::new();
+        self.empty_into(&mut pages);
+        self.arena.put_pages(pages);
     }
 }
 
@@ -200,6 +211,10 @@ impl SegmentRef<'_> {
 impl Packet {
     pub(crate) fn new(skb: Slot<Skb>) -> Self {
         Self { skb }
+    }
+
+    pub(crate) fn into_skb(self) -> Slot<Skb> {
+        self.skb
     }
 
     /// Bytes in the packet, the virtio-net header not among them.

@@ -1,6 +1,6 @@
 //! Small mode, both strategies: one skb with a linear part per buffer; there is nothing to defer.
 
-use super::config::{MAX_PACKET_LEN, RxConfig, Strategy};
+use super::config::{RxConfig, Strategy};
 use super::eager::RecvList;
 use super::policy::{Completions, Policy, Shape, Supply};
 use super::skb::{Packet, Skb};
@@ -11,7 +11,6 @@ use crate::virtio::HeaderBytes;
 #[derive(Debug)]
 pub(crate) struct Small {
     shape: Shape,
-    segments: Vec<Segment>,
     /// Eager only: all posted skbs.
     recv: Option<RecvList>,
 }
@@ -25,35 +24,23 @@ impl Small {
     }
 }
 
-/// The segments of a header and a linear part of 1518 bytes in the page at `addr`: one where the
-/// dialect lets them be contiguous, else two.
-pub(crate) fn linear_segments(shape: &Shape, addr: u64, segments: &mut Vec<Segment>) {
-    let (header, data) = (shape.header_len, MAX_PACKET_LEN);
-    if shape.data_offset == header {
-        segments.push(Segment { addr, len: (header + data) as u32 });
-    } else {
-        segments.push(Segment { addr, len: header as u32 });
-        segments.push(Segment { addr: addr + shape.data_offset as u64, len: data as u32 });
-    }
-}
-
 impl Policy for Small {
     type Buffer = Slot<Skb>;
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
         let eager = config.strategy == Strategy::Eager;
-        Self { shape, segments: Vec::new(), recv: eager.then(|| RecvList::new(shape.ring_size)) }
+        Self { shape, recv: eager.then(|| RecvList::new(shape.ring_size)) }
     }
 
     #[inline]
     fn make(&mut self, supply: &mut Supply) -> Option<Slot<Skb>> {
-        self.segments.clear();
-        let skb = supply.linear_skb(self.shape.data_offset)?;
-        if let Some(page) = skb.linear_page() {
-            linear_segments(&self.shape, supply.arena.address(page), &mut self.segments);
-        }
-        Some(skb)
+        supply.linear_skb(self.shape.data_offset)
+    }
+
+    #[inline]
+    fn arena_pages(&self, buffers: usize, _pooled: usize) -> usize {
+        buffers
     }
 
     #[inline]
@@ -64,8 +51,13 @@ impl Policy for Small {
     }
 
     #[inline]
-    fn segments(&self) -> &[Segment] {
-        &self.segments
+    fn segments<'a>(
+        &self,
+        arena: &'a PageArena,
+        skb: &Slot<Skb>,
+    ) -> impl Iterator<Item = Segment> + use<'a> {
+        let page = skb.linear_page();
+        page.map(|page| self.shape.linear_segments(arena.address(page))).into_iter().flatten()
     }
 
     #[inline]
@@ -73,7 +65,7 @@ impl Policy for Small {
         skb.linear_page()
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         _: &mut Supply,
@@ -83,7 +75,7 @@ impl Policy for Small {
         let (head, mut skb, len) = completions.next()?;
         self.unlink(head);
         skb.fill_linear(len - self.shape.header_len);
-        skb.finish(header, 1);
+        skb.set_header(header, 1);
         Some(Packet::new(skb))
     }
 

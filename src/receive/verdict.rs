@@ -63,10 +63,11 @@ impl Lengths {
         Self { first: len, total: len.into(), overrun: len > room, empty: false, partial: 0 }
     }
 
-    fn of(completions: &[Completion], room: u32) -> Self {
-        let mut lens = Self::of_one(completions.first().map_or(0, |one| one.len), room);
-        let mut last = lens.first;
-        for &Completion { len, .. } in completions.iter().skip(1) {
+    #[inline]
+    fn of(first: u32, later: &[Completion], room: u32) -> Self {
+        let mut lens = Self::of_one(first, room);
+        let mut last = first;
+        for &Completion { len, .. } in later {
             lens.total += u64::from(len);
             lens.overrun |= len > room;
             lens.empty |= len == 0;
@@ -84,6 +85,8 @@ pub(crate) struct Rules {
     mode: Mode,
     /// h, bytes of the virtio-net header.
     pub header_len: u32,
+    /// The least that a packet can have: h and an Ethernet header.
+    shortest: u64,
     /// The most that a device may say it wrote into one buffer.
     room: u32,
     max_frags: u16,
@@ -102,6 +105,7 @@ impl Rules {
             features: config.features,
             mode: config.mode(),
             header_len,
+            shortest: u64::from(header_len) + ETH_HLEN,
             room,
             max_frags: config.max_frags,
         }
@@ -117,9 +121,10 @@ impl Rules {
             return Count::Complete(1); // R9
         }
         match header.num_buffers() {
+            1 => Count::Complete(1), // there is one, or nobody would ask
             0 => Count::Drop(DeviceFault::ZeroBuffers), // R4
             n if n > outstanding => Count::Break(DeviceFault::BufferCount), // R8
-            n if n > completed => Count::Wait(n),       // R7
+            n if n > completed => Count::Wait(n), // R7
             n => Count::Complete(n),
         }
     }
@@ -132,22 +137,20 @@ impl Rules {
     pub(crate) fn judge(
         &self,
         header: HeaderBytes,
-        completions: &[Completion],
+        first: Completion,
+        later: &[Completion],
     ) -> Result<Accepted, DeviceFault> {
-        let lens = match completions {
-            [only] => Lengths::of_one(only.len, self.room),
-            all => Lengths::of(all, self.room),
-        };
-        let (h, n) = (self.header_len, completions.len());
-        if lens.total < u64::from(h) + ETH_HLEN || lens.first < h {
+        let lens = Lengths::of(first.len, later, self.room);
+        let h = self.header_len;
+        if lens.total < self.shortest || lens.first < h {
             return Err(DeviceFault::ShortPacket); // R1, with h the header's true length (L3)
         }
         if lens.overrun {
             return Err(DeviceFault::LengthOverrun); // R2, R3
         }
-        if n > 1 {
+        if !later.is_empty() {
             let first_frag = usize::from(lens.first - h > GOOD_COPY_LEN as u32);
-            if n - 1 + first_frag > usize::from(self.max_frags) {
+            if later.len() + first_frag > usize::from(self.max_frags) {
                 return Err(DeviceFault::TooManyFrags); // R5; one buffer is one frag at most
             }
             if lens.empty {

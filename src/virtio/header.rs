@@ -1,6 +1,6 @@
 //! The virtio-net header that stands before every packet (5.1.6.1).
 
-use zerocopy::byteorder::little_endian::U16;
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of a header without `num_buffers`: the legacy layout when buffers are not mergeable.
@@ -118,39 +118,49 @@ impl VnetHeader {
     }
 }
 
-/// A header as a device wrote it, copied once and decoded where it is looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HeaderBytes([u8; HEADER_LEN_MERGEABLE]);
+/// A header as a device wrote it, copied once and decoded where it is looked at: the first eight
+/// bytes and the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct HeaderBytes {
+    start: U64,
+    rest: U32,
+}
+
+const _: () = assert!(size_of::<HeaderBytes>() == HEADER_LEN_MERGEABLE);
 
 impl HeaderBytes {
-    pub(crate) fn new(bytes: [u8; HEADER_LEN_MERGEABLE]) -> Self {
-        Self(bytes)
-    }
+    /// The bits of `flags` and `gso_type`, the first two bytes, that ask for something to be done.
+    const NOT_PLAIN: u64 = u64::from_le_bytes([HeaderFlags::NEEDS_CSUM, 0xff, 0, 0, 0, 0, 0, 0]);
+    /// What is delivered of the first eight bytes: only the two known flags, and no `hdr_len`.
+    const DELIVERED: u64 = {
+        let flags = HeaderFlags::NEEDS_CSUM | HeaderFlags::DATA_VALID;
+        u64::from_le_bytes([flags, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff])
+    };
 
     /// Whether there is nothing to check or to segment: no checksum to complete, no GSO type.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.0[0] & HeaderFlags::NEEDS_CSUM == 0 && self.0[1] == GsoType::NONE
+        const { assert!(GsoType::NONE == 0) };
+        self.start.get() & Self::NOT_PLAIN == 0
     }
 
     /// Means something in the 12-byte layout only.
     #[inline]
     pub(crate) fn num_buffers(&self) -> u16 {
-        u16::from_le_bytes([self.0[10], self.0[11]])
+        (self.rest.get() >> 16) as u16
     }
 
     /// The header as it is delivered with a packet: only the two known flags, no `hdr_len`, and the
     /// number of buffers that were really used.
     #[inline]
-    pub(crate) fn delivered(mut self, buffers: u16) -> Self {
-        self.0[0] &= HeaderFlags::NEEDS_CSUM | HeaderFlags::DATA_VALID;
-        [self.0[2], self.0[3]] = [0, 0];
-        [self.0[10], self.0[11]] = buffers.to_le_bytes();
-        self
+    pub(crate) fn delivered(self, buffers: u16) -> Self {
+        let start = self.start.get() & Self::DELIVERED;
+        let rest = self.rest.get() & 0xffff | u32::from(buffers) << 16;
+        Self { start: start.into(), rest: rest.into() }
     }
 
-    #[inline]
     pub(crate) fn decode(&self) -> VnetHeader {
-        VnetHeader::from_array(self.0)
+        VnetHeader::from_array(zerocopy::transmute!(*self))
     }
 }

@@ -27,6 +27,18 @@ impl Pages {
         Some(page)
     }
 
+    fn take_many(&self, most: u32) -> Vec<u32> {
+        let Some((first, last, count)) = self.list.pop_many(most) else { return Vec::new() };
+        let links = std::iter::successors(Some(first), |&page| Some(self.list.link(page)));
+        let taken: Vec<u32> = links.take(count as usize).collect();
+        assert_eq!(taken.last(), Some(&last));
+        for &page in &taken {
+            // SAFETY: as above.
+            self.bytes[page as usize].with_mut(|bytes| unsafe { *bytes += 1 });
+        }
+        taken
+    }
+
     fn give(&self, page: u32) {
         // SAFETY: as above.
         self.bytes[page as usize].with_mut(|bytes| unsafe { *bytes += 1 });
@@ -75,6 +87,27 @@ fn a_page_that_comes_back_under_a_pop_is_noticed() {
         let mine = [pages.take(), pages.take()];
         let theirs = thread.join().unwrap();
         mine.into_iter().flatten().chain(theirs).for_each(|page| pages.give(page));
+        pages.check();
+    });
+}
+
+/// Two pages are taken in one step while another thread takes and gives: the links walked on the
+/// way may change underneath.
+#[test]
+fn pages_are_taken_at_once_while_another_thread_takes_and_gives() {
+    model(Some(4), || {
+        let pages = Pages::new(3);
+        let other = Arc::clone(&pages);
+        let thread = thread::spawn(move || {
+            let (first, second) = (other.take(), other.take());
+            if let Some(page) = first {
+                other.give(page);
+            }
+            second
+        });
+        let mine = pages.take_many(2);
+        let theirs = thread.join().unwrap();
+        mine.into_iter().chain(theirs).for_each(|page| pages.give(page));
         pages.check();
     });
 }

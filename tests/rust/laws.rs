@@ -36,6 +36,7 @@ enum Op {
     FailPages(u64, u64),
     FailSkbs(u64, u64),
     DropPacket(usize),
+    ReleaseAll,
     Watchdog,
     Disconnect,
     StopAndDetach,
@@ -78,6 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..40u64, 1..4u64).prop_map(|(skip, count)| Op::FailPages(skip, count)),
         1 => (0..10u64, 1..4u64).prop_map(|(skip, count)| Op::FailSkbs(skip, count)),
         5 => any::<usize>().prop_map(Op::DropPacket),
+        2 => Just(Op::ReleaseAll),
         1 => Just(Op::Watchdog),
         1 => Just(Op::Disconnect),
         1 => Just(Op::StopAndDetach),
@@ -114,9 +116,31 @@ struct World {
     rig: Rig,
     held: VecDeque<(u32, u32)>,
     last: Stats,
+    /// Whether pages and skbs come and go one by one.
+    one_by_one: bool,
 }
 
 impl World {
+    fn new(config: RxConfig, pages: usize, one_by_one: bool) -> Self {
+        let rig = Rig::bare(config, pages);
+        if one_by_one {
+            // Nothing is taken ahead while a failure is planned, be it in a thousand years.
+            rig.arena.fail_allocs(u64::MAX, 1);
+        }
+        Self { last: rig.queue.stats(), rig, held: VecDeque::new(), one_by_one }
+    }
+
+    /// Whose page is whose, and what has been counted.
+    fn state(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let Rig { queue, arena, packets, .. } = &self.rig;
+        let frags: Vec<Vec<_>> = packets
+            .iter()
+            .map(|one| one.linear().into_iter().chain(one.frags()).collect())
+            .collect();
+        let ring = (queue.posted(), queue.free_descriptors(), queue.num(), queue.refill_needed());
+        (ring, queue.pool(), arena.free_pages(), frags, queue.stats())
+    }
+
     fn run(&mut self, op: &Op) {
         let rig = &mut self.rig;
         match *op {
@@ -155,6 +179,8 @@ impl World {
                     drop(rig.packets.swap_remove(which));
                 }
             }
+            Op::ReleaseAll if self.one_by_one => rig.packets.drain(..).for_each(drop),
+            Op::ReleaseAll => rig.queue.release(&mut rig.packets),
             Op::Watchdog => drop(rig.queue.watchdog()),
             Op::Disconnect => drop(rig.queue.disconnect()),
             Op::StopAndDetach => {
@@ -235,8 +261,7 @@ proptest! {
         (config, pages) in config(),
         ops in prop::collection::vec(op(), 1..60),
     ) {
-        let rig = Rig::bare(config, pages);
-        let mut world = World { last: rig.queue.stats(), rig, held: VecDeque::new() };
+        let mut world = World::new(config, pages, false);
         for op in &ops {
             world.run(op);
             world.check();
@@ -249,5 +274,18 @@ proptest! {
         rig.expect_next_good();
         rig.queue.close();
         prop_assert_eq!(rig.arena.free(), rig.arena.len());
+    }
+
+    /// Taking pages ahead for a whole refill, and packets back all at once, shows in nothing.
+    #[test]
+    fn in_bulk_is_as_one_by_one(
+        (config, pages) in config(),
+        ops in prop::collection::vec(op(), 1..60),
+    ) {
+        let mut worlds = [false, true].map(|one_by_one| World::new(config, pages, one_by_one));
+        for op in ops.iter().filter(|op| !matches!(op, Op::FailPages(..) | Op::FailSkbs(..))) {
+            worlds.iter_mut().for_each(|world| world.run(op));
+            prop_assert_eq!(worlds[0].state(), worlds[1].state(), "after {:?}", op);
+        }
     }
 }

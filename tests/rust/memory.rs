@@ -67,6 +67,43 @@ fn any_chosen_allocation_can_be_made_to_fail() {
 }
 
 #[test]
+fn pages_are_taken_at_once_as_they_are_one_by_one() {
+    let arena = PageArena::new(8).unwrap();
+    // Put back in order, so that they come back to front.
+    let mut all: Vec<Page> = std::iter::from_fn(|| arena.alloc_page()).collect();
+    all.drain(..).for_each(|page| arena.put_page(page));
+    let order = arena.free_pages();
+    let chain = arena.alloc_pages(3);
+    assert_eq!(chain.indices(&arena).collect::<Vec<_>>(), order[..3]);
+    assert_eq!((arena.free_pages(), arena.page_allocs()), (order[3..].to_vec(), 8 + 3));
+    let rest = arena.alloc_pages(100);
+    assert_eq!(rest.indices(&arena).collect::<Vec<_>>(), order[3..]);
+    assert!(arena.alloc_pages(1).is_empty() && arena.alloc_pages(0).is_empty());
+    arena.put_pages(rest);
+    arena.put_pages(chain);
+    assert_eq!(arena.free_pages(), order);
+    arena.fail_allocs(100, 1);
+    assert!(arena.alloc_pages(3).is_empty(), "a planned failure strikes single allocations");
+}
+
+#[test]
+fn a_pool_gives_and_takes_many_pages_as_it_does_one_by_one() {
+    let arena = PageArena::new(8).unwrap();
+    let mut pool = PagePool::new(Arc::clone(&arena));
+    pool.give_each(arena.alloc_pages(4));
+    assert_eq!(pool.indices().collect::<Vec<_>>(), [3, 2, 1, 0]);
+    let within = pool.get_pages(3).unwrap();
+    assert_eq!(within.indices(&arena).collect::<Vec<_>>(), [3, 2, 1]);
+    let beyond = pool.get_pages(3).unwrap();
+    assert_eq!(beyond.indices(&arena).collect::<Vec<_>>(), [0, 4, 5]);
+    assert_eq!((pool.gets(), pool.gives(), pool.len(), arena.page_allocs()), (4, 4, 0, 6));
+    assert!(pool.get_pages(3).is_none());
+    assert_eq!(pool.indices().collect::<Vec<_>>(), [6, 7], "what there was, as one chain");
+    pool.give_pages(within);
+    pool.give_pages(beyond);
+}
+
+#[test]
 #[should_panic = "does not belong to"]
 fn a_page_of_another_arena_is_refused() {
     let (one, other) = (PageArena::new(1).unwrap(), PageArena::new(1).unwrap());
@@ -251,4 +288,20 @@ fn nothing_is_read_into_parts_that_are_not_inside() {
     let closed = std::fs::File::open("/").unwrap();
     let refused = memory.read_from(&closed, [(GUEST_BASE, 1)], &mut []);
     assert!(matches!(refused, Err(ReadError::System(_))), "{refused:?}");
+}
+
+#[test]
+fn copies_of_every_length_are_whole_and_touch_nothing_else() {
+    let memory = SharedMemory::new(1024).unwrap();
+    let bytes: Vec<u8> = (1..=255).collect();
+    for len in 0..=255 {
+        memory.write(GUEST_BASE, &[0; 1024]).unwrap();
+        memory.write(GUEST_BASE + 33, &bytes[..len]).unwrap();
+        let mut all = [0; 1024];
+        memory.read(GUEST_BASE, &mut all).unwrap();
+        let (before, rest) = all.split_at(33);
+        let (copy, behind) = rest.split_at(len);
+        assert_eq!(copy, &bytes[..len], "{len} bytes");
+        assert!(before.iter().chain(behind).all(|&byte| byte == 0), "{len} bytes");
+    }
 }

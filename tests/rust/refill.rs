@@ -265,3 +265,35 @@ fn a_broken_queue_stays_broken_until_it_is_reset() {
         rig.expect_next_good();
     }
 }
+
+#[test]
+fn released_packets_go_home_whichever_queue_they_came_from() {
+    for config in every_config() {
+        let mut rig = Rig::new(config);
+        let mut other = Rig::new(config);
+        for rig in [&mut rig, &mut other] {
+            rig.send(one(), 1500, None);
+            rig.poll(1);
+        }
+        rig.packets.append(&mut other.packets);
+        rig.queue.release(&mut rig.packets);
+        assert!(rig.packets.is_empty());
+        for rig in [&mut rig, &mut other] {
+            rig.check();
+            let stats = rig.queue.stats();
+            let posted = if is_posted_with_skb(&config) { u64::from(rig.queue.num()) } else { 0 };
+            assert_eq!(stats.skb_allocs - stats.skb_frees, posted, "{config:?}");
+        }
+        other.send(one(), 1500, None);
+        other.poll(1);
+        other.queue.close();
+        other.queue.release(&mut other.packets);
+        let stats = other.queue.stats();
+        assert_eq!((stats.skb_allocs, other.arena.free()), (stats.skb_frees, other.arena.len()));
+    }
+}
+
+/// Whether every posted buffer has an skb.
+fn is_posted_with_skb(config: &RxConfig) -> bool {
+    config.mode() == Mode::Small || config.strategy == Strategy::Eager
+}

@@ -2,7 +2,7 @@
 
 use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Completions, Policy, Shape, Supply};
+use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
 use crate::receive::skb::Packet;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
@@ -10,7 +10,6 @@ use crate::virtio::HeaderBytes;
 #[derive(Debug)]
 pub(crate) struct Big {
     shape: Shape,
-    segments: Vec<Segment>,
 }
 
 /// A posted buffer: its first page, and the others in order.
@@ -34,33 +33,29 @@ impl Policy for Big {
     type Buffer = BigBuffer;
 
     fn new(config: &RxConfig) -> Self {
-        Self { shape: Shape::new(config), segments: Vec::new() }
+        Self { shape: Shape::new(config) }
     }
 
     #[inline]
     fn make(&mut self, supply: &mut Supply) -> Option<BigBuffer> {
-        self.segments.clear();
-        let mut rest = supply.get_pages(self.shape.max_frags + 1)?;
+        let mut rest = supply.pool.get_pages(self.shape.max_frags + 1)?;
         let first = rest.pop(&supply.arena)?;
-        let addr = supply.arena.address(&first);
-        let start = self.shape.data_offset;
-        if start == self.shape.header_len {
-            self.segments.push(Segment { addr, len: PAGE_SIZE as u32 });
-        } else {
-            self.segments.push(Segment { addr, len: self.shape.header_len as u32 });
-            self.segments
-                .push(Segment { addr: addr + start as u64, len: (PAGE_SIZE - start) as u32 });
-        }
-        self.segments.extend(
-            rest.indices(&supply.arena)
-                .map(|page| Segment { addr: supply.arena.address_of(page), len: PAGE_SIZE as u32 }),
-        );
         Some(BigBuffer { first, rest })
     }
 
     #[inline]
-    fn segments(&self) -> &[Segment] {
-        &self.segments
+    fn arena_pages(&self, buffers: usize, pooled: usize) -> usize {
+        (buffers * (self.shape.max_frags + 1)).saturating_sub(pooled)
+    }
+
+    #[inline]
+    fn segments<'a>(
+        &self,
+        arena: &'a PageArena,
+        buffer: &BigBuffer,
+    ) -> impl Iterator<Item = Segment> + use<'a> {
+        let first = self.shape.header_segments(arena.address(&buffer.first), PAGE_SIZE);
+        first.chain(buffer.rest.indices(arena).map(|page| whole_page(arena, page)))
     }
 
     #[inline]
@@ -68,7 +63,7 @@ impl Policy for Big {
         Some(&buffer.first)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         supply: &mut Supply,
@@ -95,7 +90,7 @@ impl Policy for Big {
             }
             supply.give(rest);
         }
-        skb.finish(header, 1);
+        skb.set_header(header, 1);
         Some(Packet::new(skb))
     }
 

@@ -1,38 +1,41 @@
 //! Mergeable, deferred: one page per buffer.
 
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain};
+use crate::memory::{Page, PageArena, PageChain};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Completions, Policy, Shape, Supply};
+use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
 use crate::receive::skb::Packet;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
-/// A whole page; the address is filled in.
-const PAGE: Segment = Segment { addr: 0, len: PAGE_SIZE as u32 };
-
 #[derive(Debug)]
 pub(crate) struct Mergeable {
     shape: Shape,
-    segment: [Segment; 1],
 }
 
 impl Policy for Mergeable {
     type Buffer = Page;
 
     fn new(config: &RxConfig) -> Self {
-        Self { shape: Shape::new(config), segment: [PAGE; 1] }
+        Self { shape: Shape::new(config) }
     }
 
     #[inline]
     fn make(&mut self, supply: &mut Supply) -> Option<Page> {
-        let page = supply.pool.get_a_page()?;
-        self.segment[0].addr = supply.arena.address(&page);
-        Some(page)
+        supply.pool.get_a_page()
     }
 
     #[inline]
-    fn segments(&self) -> &[Segment] {
-        &self.segment
+    fn arena_pages(&self, buffers: usize, pooled: usize) -> usize {
+        buffers.saturating_sub(pooled)
+    }
+
+    #[inline]
+    fn segments<'a>(
+        &self,
+        arena: &'a PageArena,
+        page: &Page,
+    ) -> impl Iterator<Item = Segment> + use<'a> {
+        std::iter::once(whole_page(arena, page.index()))
     }
 
     #[inline]
@@ -40,23 +43,22 @@ impl Policy for Mergeable {
         Some(page)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
         completions: &mut Completions<'_, Page>,
     ) -> Option<Packet> {
+        let buffers = completions.buffers();
         let mut skb = supply.skbs.alloc()?;
         let (_, page, len) = completions.next()?;
+        skb.set_header(header, buffers);
         let h = self.shape.header_len;
         supply.first_buffer(&mut skb, page, h, len - h);
-        let mut buffers = 1;
         for (_, page, len) in completions {
             skb.push_frag(page, 0, len);
-            buffers += 1;
         }
-        skb.finish(header, buffers);
         Some(Packet::new(skb))
     }
 

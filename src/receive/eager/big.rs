@@ -3,16 +3,14 @@
 use super::RecvList;
 use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, Slot};
 use crate::receive::config::{MAX_PACKET_LEN, RxConfig};
-use crate::receive::policy::{Completions, Policy, Shape, Supply};
+use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
 use crate::receive::skb::{Packet, Skb};
-use crate::receive::small::linear_segments;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
 #[derive(Debug)]
 pub(crate) struct Big {
     shape: Shape,
-    segments: Vec<Segment>,
     recv: RecvList,
 }
 
@@ -28,26 +26,22 @@ impl Policy for Big {
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
-        Self { shape, segments: Vec::new(), recv: RecvList::new(shape.ring_size) }
+        Self { shape, recv: RecvList::new(shape.ring_size) }
     }
 
     #[inline]
     fn make(&mut self, supply: &mut Supply) -> Option<SkbAndPages> {
-        self.segments.clear();
         let skb = supply.linear_skb(self.shape.data_offset)?;
-        let Some(pages) = supply.get_pages(self.shape.max_frags) else {
+        let Some(pages) = supply.pool.get_pages(self.shape.max_frags) else {
             supply.skbs.free(skb);
             return None;
         };
-        if let Some(page) = skb.linear_page() {
-            linear_segments(&self.shape, supply.arena.address(page), &mut self.segments);
-        }
-        self.segments.extend(
-            pages
-                .indices(&supply.arena)
-                .map(|page| Segment { addr: supply.arena.address_of(page), len: PAGE_SIZE as u32 }),
-        );
         Some(SkbAndPages { skb, pages })
+    }
+
+    #[inline]
+    fn arena_pages(&self, buffers: usize, pooled: usize) -> usize {
+        buffers + (buffers * self.shape.max_frags).saturating_sub(pooled)
     }
 
     #[inline]
@@ -56,8 +50,17 @@ impl Policy for Big {
     }
 
     #[inline]
-    fn segments(&self) -> &[Segment] {
-        &self.segments
+    fn segments<'a>(
+        &self,
+        arena: &'a PageArena,
+        buffer: &SkbAndPages,
+    ) -> impl Iterator<Item = Segment> + use<'a> {
+        let linear = buffer.skb.linear_page();
+        let linear = linear.map(|page| self.shape.linear_segments(arena.address(page)));
+        linear
+            .into_iter()
+            .flatten()
+            .chain(buffer.pages.indices(arena).map(|page| whole_page(arena, page)))
     }
 
     #[inline]
@@ -65,7 +68,7 @@ impl Policy for Big {
         buffer.skb.linear_page()
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         supply: &mut Supply,
@@ -78,9 +81,7 @@ impl Policy for Big {
         skb.fill_linear(len);
         if len <= MAX_PACKET_LEN {
             // One by one, as the frags were released: the last ends on top.
-            while let Some(page) = pages.pop(&supply.arena) {
-                supply.pool.give_page(page);
-            }
+            supply.pool.give_each(pages);
         } else {
             while skb.len() < len {
                 // R3 bounds the packet by what the chain holds.
@@ -90,7 +91,7 @@ impl Policy for Big {
             }
             supply.arena.put_pages(pages);
         }
-        skb.finish(header, 1);
+        skb.set_header(header, 1);
         Some(Packet::new(skb))
     }
 

@@ -1,20 +1,16 @@
 //! Mergeable, eager: one page per buffer, and an skb with a private head whose frag 0 it is.
 
 use super::RecvList;
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, Slot};
+use crate::memory::{Page, PageArena, PageChain, Slot};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Completions, Policy, Shape, Supply};
+use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
 use crate::receive::skb::{Packet, Skb};
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
-/// A whole page; the address is filled in.
-const PAGE: Segment = Segment { addr: 0, len: PAGE_SIZE as u32 };
-
 #[derive(Debug)]
 pub(crate) struct Mergeable {
     shape: Shape,
-    segment: [Segment; 1],
     recv: RecvList,
 }
 
@@ -30,7 +26,7 @@ impl Policy for Mergeable {
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
-        Self { shape, segment: [PAGE; 1], recv: RecvList::new(shape.ring_size) }
+        Self { shape, recv: RecvList::new(shape.ring_size) }
     }
 
     #[inline]
@@ -40,8 +36,12 @@ impl Policy for Mergeable {
             supply.skbs.free(skb);
             return None;
         };
-        self.segment[0].addr = supply.arena.address(&page);
         Some(SkbAndPage { skb, page })
+    }
+
+    #[inline]
+    fn arena_pages(&self, buffers: usize, pooled: usize) -> usize {
+        buffers.saturating_sub(pooled)
     }
 
     #[inline]
@@ -50,8 +50,12 @@ impl Policy for Mergeable {
     }
 
     #[inline]
-    fn segments(&self) -> &[Segment] {
-        &self.segment
+    fn segments<'a>(
+        &self,
+        arena: &'a PageArena,
+        buffer: &SkbAndPage,
+    ) -> impl Iterator<Item = Segment> + use<'a> {
+        std::iter::once(whole_page(arena, buffer.page.index()))
     }
 
     #[inline]
@@ -59,25 +63,24 @@ impl Policy for Mergeable {
         Some(&buffer.page)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
         completions: &mut Completions<'_, SkbAndPage>,
     ) -> Option<Packet> {
+        let buffers = completions.buffers();
         let (head, SkbAndPage { mut skb, page }, len) = completions.next()?;
         self.recv.unlink(head);
+        skb.set_header(header, buffers);
         let h = self.shape.header_len;
         supply.first_buffer(&mut skb, page, h, len - h);
-        let mut buffers = 1;
         for (head, SkbAndPage { skb: spare, page }, len) in completions {
             self.recv.unlink(head);
             supply.skbs.free(spare);
             skb.push_frag(page, 0, len);
-            buffers += 1;
         }
-        skb.finish(header, buffers);
         Some(Packet::new(skb))
     }
 

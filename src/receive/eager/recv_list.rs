@@ -1,5 +1,6 @@
 //! The `recv` list: all posted skbs, doubly linked, newest last (RECEIVE.md, section 3).
 
+use crate::memory::Table;
 use crate::ring::Head;
 
 /// The end of the list in either direction.
@@ -10,7 +11,7 @@ const NONE: u16 = u16::MAX;
 /// Ring ids are at most 32767, so they and [`NONE`] never meet.
 #[derive(Debug)]
 pub(crate) struct RecvList {
-    links: Box<[Link]>,
+    links: Table<Link>,
     first: u16,
     last: u16,
 }
@@ -22,19 +23,19 @@ struct Link {
 }
 
 impl RecvList {
-    pub(crate) fn new(ring_size: usize) -> Self {
+    pub(crate) fn new(ring_size: u32) -> Self {
         let unlinked = Link { before: NONE, behind: NONE };
-        Self { links: vec![unlinked; ring_size].into(), first: NONE, last: NONE }
+        Self { links: Table::new(ring_size, |_| unlinked), first: NONE, last: NONE }
     }
 
     /// Appends the skb posted as `head`.
     #[inline]
     pub(crate) fn link(&mut self, head: Head) {
         let id = head.id();
-        self.links[usize::from(id)] = Link { before: self.last, behind: NONE };
+        self.links[id.into()] = Link { before: self.last, behind: NONE };
         match self.last {
             NONE => self.first = id,
-            last => self.links[usize::from(last)].behind = id,
+            last => self.links[last.into()].behind = id,
         }
         self.last = id;
     }
@@ -42,14 +43,14 @@ impl RecvList {
     /// Takes the skb posted as `head` off.
     #[inline]
     pub(crate) fn unlink(&mut self, head: Head) {
-        let Link { before, behind } = self.links[usize::from(head.id())];
+        let Link { before, behind } = self.links[head.id().into()];
         match before {
             NONE => self.first = behind,
-            before => self.links[usize::from(before)].behind = behind,
+            before => self.links[before.into()].behind = behind,
         }
         match behind {
             NONE => self.last = before,
-            behind => self.links[usize::from(behind)].before = before,
+            behind => self.links[behind.into()].before = before,
         }
     }
 
@@ -60,7 +61,7 @@ impl RecvList {
         let mut id = self.first;
         while id != NONE {
             heads.push(id);
-            id = self.links[usize::from(id)].behind;
+            id = self.links[id.into()].behind;
         }
         heads
     }

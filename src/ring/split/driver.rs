@@ -39,8 +39,71 @@ pub struct SplitDriver<T> {
     /// Without EVENT_IDX: whether `avail.flags` asks for interrupts.
     armed: bool,
     stopped: bool,
+    /// Buffers detached since the ring was stopped.
+    detached: u16,
     /// No chain with a lower head is outstanding; used once the ring is stopped.
     detached_below: u16,
+}
+
+/// A batch of buffers being posted: what moves with each is at hand, and goes back to the ring at
+/// the end.
+pub(crate) struct Posting<'a, T> {
+    ring: &'a mut SplitDriver<T>,
+    next_avail: u16,
+    first_free: u16,
+    free: u16,
+}
+
+impl<T> Posting<'_, T> {
+    /// Posts a buffer of at least one segment, for which there is room; `flags` say who may write it.
+    #[inline(always)]
+    pub(crate) fn post(
+        &mut self,
+        segments: impl Iterator<Item = Segment>,
+        flags: u16,
+        token: T,
+    ) -> Head {
+        let SplitDriver { areas, shadow, .. } = &mut *self.ring;
+        let (head, mut id, mut count) = (self.first_free, self.first_free, 0);
+        // A descriptor can be written once it is known whether another follows.
+        let last = segments.fold(None, |before, segment| {
+            count += 1;
+            if let Some(before) = before {
+                let next = shadow.next(id);
+                areas.write_desc(id, describe(before, flags | DESC_F_NEXT, next));
+                id = next;
+            }
+            Some(segment)
+        });
+        debug_assert!(last.is_some() && count <= self.free, "{count} segments");
+        if let Some(last) = last {
+            areas.write_desc(id, describe(last, flags, 0));
+        }
+        self.first_free = shadow.next(id);
+        self.free -= count;
+        shadow.chain(head, id, count, token);
+        areas.set_avail_entry(self.next_avail, head);
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Head::new(head)
+    }
+}
+
+impl<T> Drop for Posting<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.next_avail = self.next_avail;
+        self.ring.shadow.cut(self.first_free, self.free);
+    }
+}
+
+#[inline(always)]
+fn describe(segment: Segment, flags: u16, next: u16) -> Descriptor {
+    Descriptor {
+        addr: segment.addr.into(),
+        len: segment.len.into(),
+        flags: flags.into(),
+        next: next.into(),
+    }
 }
 
 impl<T> SplitDriver<T> {
@@ -69,6 +132,7 @@ impl<T> SplitDriver<T> {
             rechecked: None,
             armed: true,
             stopped: false,
+            detached: 0,
             detached_below: 0,
         })
     }
@@ -92,7 +156,8 @@ impl<T> SplitDriver<T> {
     /// Buffers that the device has (`num`).
     #[inline]
     pub fn outstanding(&self) -> u16 {
-        self.shadow.outstanding()
+        // A buffer takes an avail entry when it is posted and a used entry when it is taken.
+        self.next_avail.wrapping_sub(self.last_used).wrapping_sub(self.detached)
     }
 
     /// Completions that [`refresh`](Self::refresh) has shown and that were not taken yet.
@@ -135,35 +200,21 @@ impl<T> SplitDriver<T> {
         if self.stopped {
             return Err(AddError::Stopped(token));
         }
-        let Some((last_segment, others)) = segments.split_last() else {
+        if segments.is_empty() {
             return Err(AddError::NoSegments(token));
-        };
+        }
         if segments.len() > usize::from(self.shadow.free()) {
             return Err(AddError::RingFull(token));
         }
-        let mut id = self.shadow.first_free();
-        for segment in others {
-            let next = self.shadow.next(id);
-            self.describe(id, segment, flags | DESC_F_NEXT, next);
-            id = next;
-        }
-        self.describe(id, last_segment, flags, 0);
-        // The length fits: it is at most the ring size.
-        let head = self.shadow.cut(id, segments.len() as u16, token);
-        self.areas.set_avail_entry(self.next_avail, head.id());
-        self.next_avail = self.next_avail.wrapping_add(1);
-        Ok(head)
+        Ok(self.posting().post(segments.iter().copied(), flags, token))
     }
 
+    /// Starts posting a batch of buffers. The ring must be running.
     #[inline]
-    fn describe(&self, id: u16, segment: &Segment, flags: u16, next: u16) {
-        let desc = Descriptor {
-            addr: segment.addr.into(),
-            len: segment.len.into(),
-            flags: flags.into(),
-            next: next.into(),
-        };
-        self.areas.write_desc(id, desc);
+    pub(crate) fn posting(&mut self) -> Posting<'_, T> {
+        debug_assert!(!self.stopped);
+        let (next_avail, first_free) = (self.next_avail, self.shadow.first_free());
+        Posting { next_avail, first_free, free: self.shadow.free(), ring: self }
     }
 
     /// Makes everything added so far visible to the device and says whether it wants to be kicked.
@@ -212,29 +263,51 @@ impl<T> SplitDriver<T> {
         Ok(())
     }
 
-    /// Reads the `k`-th pending completion (0 is the oldest), once, and checks its id: in range,
-    /// outstanding, the head of a chain, and not claimed before. Nothing is consumed; the length is
-    /// passed on unchecked.
+    /// Reads the oldest pending completion, once, and checks its id: in range, outstanding, the head
+    /// of a chain. Nothing is consumed: the token is only shown, and the length passed on unchecked.
     ///
     /// # Errors
-    /// `BadUsedId`; also when there is no `k`-th pending completion.
+    /// `BadUsedId`; also when there is no pending completion.
+    #[inline]
+    pub fn oldest(&self) -> Result<(Completion, &T), RingFault> {
+        self.completion(0)
+    }
+
+    /// Reads the `k`-th pending completion (0 is the oldest) as [`oldest`](Self::oldest) does, and
+    /// claims it: while a packet of several buffers is judged, no chain may be named twice.
+    ///
+    /// # Errors
+    /// `BadUsedId`; also when there is no `k`-th pending completion, or its chain is claimed.
     #[inline]
     pub fn claim(&mut self, k: u16) -> Result<Completion, RingFault> {
+        let (completion, _) = self.completion(k)?;
+        if self.claim_head(completion.head) { Ok(completion) } else { Err(RingFault::BadUsedId) }
+    }
+
+    /// Claims a chain whose completion has been read; `false` if it is claimed.
+    #[inline]
+    pub(crate) fn claim_head(&mut self, head: Head) -> bool {
+        self.shadow.claim(head)
+    }
+
+    #[inline]
+    fn completion(&self, k: u16) -> Result<(Completion, &T), RingFault> {
         if k >= self.pending() {
             return Err(RingFault::BadUsedId);
         }
         let entry = self.areas.used_entry(self.last_used.wrapping_add(k));
-        let head = self.shadow.claim(entry.id.get()).ok_or(RingFault::BadUsedId)?;
-        Ok(Completion { head, len: entry.len.get() })
+        let found = self.shadow.outstanding(entry.id.get());
+        let (head, token) = found.ok_or(RingFault::BadUsedId)?;
+        Ok((Completion { head, len: entry.len.get() }, token))
     }
 
-    /// The token of a chain that is outstanding or claimed.
+    /// The token of a chain that is outstanding.
     #[inline]
     pub fn token(&self, head: Head) -> Option<&T> {
-        self.shadow.token(head)
+        self.shadow.outstanding(head.id().into()).map(|(_, token)| token)
     }
 
-    /// Consumes the oldest pending completion, which must be the claimed `head`: its descriptors
+    /// Consumes the oldest pending completion, which must be that of `head`: its descriptors
     /// are free again, its token is the caller's. `None` if `head` is not outstanding.
     #[inline]
     pub fn take(&mut self, head: Head) -> Option<T> {
@@ -297,6 +370,7 @@ impl<T> SplitDriver<T> {
         let Some(head) = self.shadow.heads(self.detached_below).map(|(head, _)| head).next() else {
             return Ok(None);
         };
+        self.detached += 1;
         self.detached_below = head.id();
         Ok(self.shadow.finish(head).map(|token| (head, token)))
     }
@@ -313,7 +387,7 @@ impl<T> SplitDriver<T> {
         self.shadow = Shadow::new(self.areas.size);
         (self.next_avail, self.published, self.last_seen, self.last_used) = (0, 0, 0, 0);
         (self.rechecked, self.armed, self.stopped) = (None, true, false);
-        self.detached_below = 0;
+        (self.detached, self.detached_below) = (0, 0);
         Ok(())
     }
 

@@ -9,7 +9,9 @@ pub use driver::SplitDriver;
 
 use std::sync::Arc;
 
-use crate::memory::{OutOfRange, SharedMemory, Window};
+use zerocopy::FromZeros;
+
+use crate::memory::{OutOfRange, SharedMemory, Slots, Window};
 use crate::sync::Ordering;
 use crate::virtio::{Descriptor, MAX_RING_SIZE, MIN_RING_SIZE, SplitLayout, UsedElement};
 
@@ -38,9 +40,11 @@ pub(crate) fn check_size(size: u32) -> Result<u16, LayoutError> {
 /// may use which accessor is the standard's business and theirs.
 #[derive(Debug)]
 struct Areas {
-    desc: Window,
+    desc: Slots<Descriptor>,
     avail: Window,
+    avail_ring: Slots<u16>,
     used: Window,
+    used_ring: Slots<UsedElement>,
     size: u16,
 }
 
@@ -52,28 +56,27 @@ impl Areas {
     fn new(memory: &Arc<SharedMemory>, layout: SplitLayout) -> Result<Self, LayoutError> {
         let size = check_size(layout.size)?;
         let len = |bytes: u64| bytes as usize;
+        let desc = memory.window(layout.desc, len(SplitLayout::desc_len(layout.size)), 16)?;
+        let avail = memory.window(layout.avail, len(SplitLayout::avail_len(layout.size)), 2)?;
+        let used = memory.window(layout.used, len(SplitLayout::used_len(layout.size)), 4)?;
         Ok(Self {
-            desc: memory.window(layout.desc, len(SplitLayout::desc_len(layout.size)), 16)?,
-            avail: memory.window(layout.avail, len(SplitLayout::avail_len(layout.size)), 2)?,
-            used: memory.window(layout.used, len(SplitLayout::used_len(layout.size)), 4)?,
+            desc: desc.slots(0, size),
+            avail_ring: avail.slots(ENTRIES, size),
+            avail,
+            used_ring: used.slots(ENTRIES, size),
+            used,
             size,
         })
     }
 
-    /// The place in a ring of the entry that the free-running `index` names.
-    #[inline]
-    fn slot(&self, index: u16) -> usize {
-        usize::from(index & (self.size - 1))
-    }
-
     #[inline]
     fn write_desc(&self, id: u16, desc: Descriptor) {
-        self.desc.write(16 * usize::from(id), desc);
+        self.desc.write(id, desc);
     }
 
     #[inline]
     fn read_desc(&self, id: u16) -> Descriptor {
-        self.desc.read(16 * usize::from(id))
+        self.desc.read(id)
     }
 
     #[inline]
@@ -98,12 +101,12 @@ impl Areas {
 
     #[inline]
     fn set_avail_entry(&self, index: u16, id: u16) {
-        self.avail.store_u16(ENTRIES + 2 * self.slot(index), id, Ordering::Relaxed);
+        self.avail_ring.store(index, id);
     }
 
     #[inline]
     fn avail_entry(&self, index: u16) -> u16 {
-        self.avail.load_u16(ENTRIES + 2 * self.slot(index), Ordering::Relaxed)
+        self.avail_ring.load(index)
     }
 
     #[inline]
@@ -138,12 +141,12 @@ impl Areas {
 
     #[inline]
     fn set_used_entry(&self, index: u16, entry: UsedElement) {
-        self.used.write(ENTRIES + 8 * self.slot(index), entry);
+        self.used_ring.write(index, entry);
     }
 
     #[inline]
     fn used_entry(&self, index: u16) -> UsedElement {
-        self.used.read(ENTRIES + 8 * self.slot(index))
+        self.used_ring.read(index)
     }
 
     #[inline]
@@ -159,7 +162,7 @@ impl Areas {
     /// Zeroes the ring and sets all its indices to `first_index`, the event indices where they mean
     /// something.
     fn initialise(&self, first_index: u16, event_idx: bool) {
-        self.desc.zero();
+        (0..self.size).for_each(|id| self.write_desc(id, Descriptor::new_zeroed()));
         self.avail.zero();
         self.used.zero();
         self.set_avail_idx(first_index, Ordering::Relaxed);

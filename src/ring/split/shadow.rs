@@ -9,24 +9,17 @@
 //!   late as possible keeps a duplicate completion detectable for as long as possible.
 //! ```
 
-use crate::ring::Head;
+use std::mem;
 
-/// What a descriptor id stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Free, or in the middle of a chain: nothing that a device may complete.
-    Idle,
-    /// The head of a chain that the device has.
-    Outstanding,
-    /// The head of a chain whose completion is being judged.
-    Claimed,
-}
+use crate::memory::Table;
+use crate::ring::Head;
 
 #[derive(Debug)]
 struct Entry<T> {
-    /// Heads of chains that are outstanding or claimed, and only they, have one.
+    /// Heads of outstanding chains, and only they, have one.
     token: Option<T>,
-    state: State,
+    /// Heads of chains whose completion, as one of several, is being judged.
+    claimed: bool,
     next: u16,
     /// Heads only: the chain's last descriptor.
     last: u16,
@@ -37,28 +30,23 @@ struct Entry<T> {
 /// The private shadow of a descriptor table.
 #[derive(Debug)]
 pub(super) struct Shadow<T> {
-    entries: Box<[Entry<T>]>,
+    entries: Table<Entry<T>>,
+    size: u16,
     free_head: u16,
     free_tail: u16,
     free: u16,
-    outstanding: u16,
 }
 
 impl<T> Shadow<T> {
     pub(super) fn new(size: u16) -> Self {
-        let entry = |id: u16| Entry {
-            token: None,
-            state: State::Idle,
-            next: if id + 1 < size { id + 1 } else { 0 },
-            last: 0,
-            len: 0,
-        };
+        let entry =
+            |id: u32| Entry { token: None, claimed: false, next: id as u16 + 1, last: 0, len: 0 };
         Self {
-            entries: (0..size).map(entry).collect(),
+            entries: Table::new(size.into(), entry),
+            size,
             free_head: 0,
             free_tail: size - 1,
             free: size,
-            outstanding: 0,
         }
     }
 
@@ -68,78 +56,72 @@ impl<T> Shadow<T> {
         self.free
     }
 
-    /// Chains that the device has.
-    #[inline]
-    pub(super) fn outstanding(&self) -> u16 {
-        self.outstanding
-    }
-
-    /// The descriptor that would be used next, and the one after `id` in list order.
+    /// The free descriptor that would be used next.
     #[inline]
     pub(super) fn first_free(&self) -> u16 {
         self.free_head
     }
 
+    /// The descriptor behind `id` in list order.
     #[inline]
     pub(super) fn next(&self, id: u16) -> u16 {
-        self.entries[usize::from(id)].next
+        self.entries[id.into()].next
     }
 
-    /// Cuts the first `len` free descriptors, the last of which is `last`, off as a chain.
+    /// The `len` descriptors from `head` to `last` become a chain. They are the caller's, who says
+    /// with [`cut`](Self::cut) that they are free no more.
     #[inline]
-    pub(super) fn cut(&mut self, last: u16, len: u16, token: T) -> Head {
-        let head = self.free_head;
-        self.free_head = self.next(last);
-        self.free -= len;
-        self.outstanding += 1;
-        let entry = &mut self.entries[usize::from(head)];
-        entry.token = Some(token);
-        entry.state = State::Outstanding;
+    pub(super) fn chain(&mut self, head: u16, last: u16, len: u16, token: T) {
+        let entry = &mut self.entries[head.into()];
+        // A free descriptor has no token; said so, there is nothing to drop.
+        mem::forget(entry.token.replace(token));
         entry.last = last;
         entry.len = len;
-        Head::new(head)
     }
 
-    /// Marks the chain that `id` heads as being judged; `None` unless it is outstanding. The id is
-    /// the device's word and may be anything.
+    /// The free descriptors before `first` are free no more, `free` of them are left.
     #[inline]
-    pub(super) fn claim(&mut self, id: u32) -> Option<Head> {
-        let entry = self.entries.get_mut(id as usize)?;
-        if entry.state != State::Outstanding {
+    pub(super) fn cut(&mut self, first: u16, free: u16) {
+        (self.free_head, self.free) = (first, free);
+    }
+
+    /// The outstanding chain that `id` heads, and its token, if it does. The id is the device's word
+    /// and may be anything.
+    #[inline]
+    pub(super) fn outstanding(&self, id: u32) -> Option<(Head, &T)> {
+        if id >= self.size.into() {
             return None;
         }
-        entry.state = State::Claimed;
-        Some(Head::new(id as u16))
+        let token = self.entries[id].token.as_ref()?;
+        Some((Head::new(id as u16), token))
     }
 
-    /// The token of an outstanding or claimed chain.
+    /// Marks an outstanding chain as being judged; `false` if it is so already.
     #[inline]
-    pub(super) fn token(&self, head: Head) -> Option<&T> {
-        self.entries[usize::from(head.id())].token.as_ref()
+    pub(super) fn claim(&mut self, head: Head) -> bool {
+        !mem::replace(&mut self.entries[head.id().into()].claimed, true)
     }
 
     /// Ends a chain: its descriptors are free again. `None` if there is no such chain.
     #[inline]
     pub(super) fn finish(&mut self, head: Head) -> Option<T> {
-        let entry = &mut self.entries[usize::from(head.id())];
+        let entry = &mut self.entries[head.id().into()];
         let (last, len) = (entry.last, entry.len);
         let token = entry.token.take()?;
-        entry.state = State::Idle;
+        entry.claimed = false;
         if self.free == 0 {
             self.free_head = head.id();
         } else {
-            self.entries[usize::from(self.free_tail)].next = head.id();
+            self.entries[self.free_tail.into()].next = head.id();
         }
         self.free_tail = last;
         self.free += len;
-        self.outstanding -= 1;
         Some(token)
     }
 
     /// The outstanding chains from id `from` on, lowest id first.
     pub(super) fn heads(&self, from: u16) -> impl Iterator<Item = (Head, &T)> {
-        let ids = from..self.entries.len() as u16;
-        ids.map(Head::new).filter_map(|head| Some((head, self.token(head)?)))
+        (from..self.size).filter_map(|id| self.outstanding(id.into()))
     }
 
     /// The free descriptors in the order in which they would be used.
