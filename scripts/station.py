@@ -19,7 +19,6 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 OWN_NAMESPACE = ["unshare", "--map-root-user", "--net"]
@@ -106,12 +105,7 @@ class Station:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -8,10 +8,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::errors::{ClosedError, OrRaise, exclusive};
+use super::errors::{ClosedError, ConfigError, OrRaise, exclusive};
+use super::memory::PySharedMemory;
 use super::packet::PyPacket;
 use super::queue::PyRxQueue;
-use super::values::{PyVnetHeader, timeout as seconds};
+use super::values::{PyRingLayout, PyVnetHeader, timeout as seconds};
 use crate::device::source::{Frame, Tap};
 use crate::device::{Host, TapHost};
 use crate::ring::EventFd;
@@ -115,8 +116,9 @@ impl PyTap {
     }
 }
 
-/// A TAP at the other end of ``queue``'s ring: ``TapHost(tap, queue)``. The two must agree on the
-/// features. It works in the thread that calls ``pump``, and notifies ``queue.wait``.
+/// A TAP at the other end of anybody's ring: ``TapHost(tap, memory, layout)``, for a driver that
+/// negotiated the features of the TAP, or ``TapHost.of(tap, queue)``. It works in the thread that calls
+/// ``pump``. Raises ``DriverFault`` when the driver's ring makes no sense.
 #[pyclass(frozen, name = "TapHost", module = "vnet_rx")]
 pub(super) struct PyTapHost {
     host: Mutex<Option<TapHost>>,
@@ -126,6 +128,14 @@ pub(super) struct PyTapHost {
 }
 
 impl PyTapHost {
+    fn over(host: Host, tap: Arc<Tap>) -> PyResult<Self> {
+        Ok(Self {
+            host: Mutex::new(Some(TapHost::new(host, tap))),
+            wake: EventFd::new()?,
+            closing: AtomicBool::new(false),
+        })
+    }
+
     /// Runs `what` on the host; a `close` meanwhile takes effect afterwards.
     fn with<T>(&self, what: impl FnOnce(&mut TapHost) -> PyResult<T>) -> PyResult<T> {
         let result = match &mut *exclusive(&self.host, "the TAP host")? {
@@ -149,11 +159,20 @@ impl PyTapHost {
 #[pymethods]
 impl PyTapHost {
     #[new]
-    fn new(tap: &PyTap, queue: &PyRxQueue) -> PyResult<Self> {
+    fn new(tap: &PyTap, memory: &PySharedMemory, layout: PyRingLayout) -> PyResult<Self> {
+        let tap = tap.live()?;
+        let host = Host::new(&memory.0, layout.into(), tap.features()).or_raise()?;
+        Self::over(host, tap)
+    }
+
+    /// A host at the other end of ``queue``'s ring, which notifies ``queue.wait``. Raises
+    /// ``ConfigError`` unless TAP and queue agree on the features.
+    #[staticmethod]
+    fn of(tap: &PyTap, queue: &PyRxQueue) -> PyResult<Self> {
         let tap = tap.live()?;
         let (memory, layout, features) = queue.parts();
         if tap.features() != features {
-            return Err(super::errors::ConfigError::new_err(format!(
+            return Err(ConfigError::new_err(format!(
                 "the TAP is set up for features {:#x}, the queue for {:#x}: make the queue with \
                  the features of the TAP",
                 tap.features().bits(),
@@ -162,11 +181,7 @@ impl PyTapHost {
         }
         let mut host = Host::new(memory, layout, features).or_raise()?;
         host.set_call(Some(Arc::clone(queue.call())));
-        Ok(Self {
-            host: Mutex::new(Some(TapHost::new(host, tap))),
-            wake: EventFd::new()?,
-            closing: AtomicBool::new(false),
-        })
+        Self::over(host, tap)
     }
 
     /// Moves at most ``most`` frames from the TAP into the ring; how many are done with. Never waits.

@@ -154,7 +154,7 @@ def test_a_host_for_a_queue_that_another_thread_polls(station: Station) -> None:
     tap = vnet_rx.Tap.adopt(station.taps[0])
     rx = vnet_rx.RxQueue(vnet_rx.RxConfig(features=tap.features, incomplete_timeout=1.0))
     rx.refill()
-    host = vnet_rx.TapHost(tap, rx)
+    host = vnet_rx.TapHost.of(tap, rx)
     stop = threading.Event()
 
     def feed() -> None:
@@ -180,6 +180,62 @@ def test_a_host_for_a_queue_that_another_thread_polls(station: Station) -> None:
     for call in (host.pump, host.wait, lambda: tap.name):
         with pytest.raises(vnet_rx.ClosedError, match="closed"):
             call()
+
+
+@pytest.mark.parametrize("parts", [1, 3, 64, 65, 200])
+def test_frames_go_into_the_buffers_of_any_driver(station: Station, parts: int) -> None:
+    """One buffer of many parts: more than one read can have goes through private memory."""
+    features = vnet_rx.RxConfig(mode="big").features
+    tap = vnet_rx.Tap.adopt(station.taps[0], features)
+    arena = vnet_rx.PageArena(16)
+    ring = vnet_rx.Vring(arena, 256)
+    host = vnet_rx.TapHost(tap, ring.memory, ring.layout)
+    ring.add([(arena.address_of(0), 4096)], "noise")
+    ring.publish()
+    while host.wait(0.1):
+        host.pump()
+        ring.get_buf()
+        ring.add([(arena.address_of(0), 4096)], "noise")
+        ring.publish()
+    # The first takes the buffer that is still there.
+    send(station, [10, 3000])
+    sizes = [3100 // parts + 1] * parts
+    places = [arena.address_of(1) + i * sizes[0] for i in range(parts)]
+    ring.add(list(zip(places, sizes, strict=True)), "frame")
+    ring.publish()
+    assert host.pump() == 2
+    assert ring.get_buf() == ("noise", 12 + 42 + 10)
+    token, written = ring.get_buf() or ("", 0)
+    assert (token, written) == ("frame", 12 + 42 + 3000)
+    frame = ring.memory.read(places[0], written)
+    assert vnet_rx.VnetHeader.from_bytes(frame[:12]) == vnet_rx.VnetHeader(
+        flags=1, csum_start=34, csum_offset=6, num_buffers=1
+    )
+    assert frame[54:] == bytes([1]) * 3000
+
+
+def test_a_driver_that_breaks_the_rules_is_named(station: Station) -> None:
+    tap = vnet_rx.Tap.adopt(station.taps[0])
+    arena = vnet_rx.PageArena(4)
+    send(station, [100])
+
+    def wrong(at: int, value: int) -> str:
+        ring = vnet_rx.Vring(arena, 8)
+        ring.add([(arena.address_of(0), 4096)], None)
+        ring.publish()
+        ring.memory.store32(at + (ring.layout.desc if at else ring.layout.avail), value)
+        host = vnet_rx.TapHost(tap, ring.memory, ring.layout)
+        with pytest.raises(vnet_rx.DriverFault) as raised:
+            host.pump()
+        ring.stop()
+        return str(raised.value)
+
+    assert "9 entries ahead" in wrong(0, 9 << 16)
+    assert "0 bytes" in wrong(8, 0)
+    assert "outside" in wrong(8, 1 << 31)
+    assert "flags" in wrong(12, 0)
+    assert "loops" in wrong(12, 3)
+    assert "descriptor id 9" in wrong(12, 3 | 9 << 16)
 
 
 # ---- the kernel as judge of headers ------------------------------------------------------------
@@ -311,7 +367,7 @@ def test_features_must_agree() -> None:
     need_tap()
     said = in_a_namespace(
         "tap = vnet_rx.Tap('t0', vnet_rx.RxConfig(mode='big', dialect='legacy').features)\n"
-        "vnet_rx.TapHost(tap, vnet_rx.RxQueue())"
+        "vnet_rx.TapHost.of(tap, vnet_rx.RxQueue())"
     )
     assert "ConfigError: the TAP is set up for features" in said
 

@@ -17,7 +17,7 @@ class TapDevice:
         self.queue = asked.make_queue(asked.config(features=tap.features))
         self._name = f"tap:{tap.name}"
         self._budget = asked.budget
-        self._host = TapHost(tap, self.queue)
+        self._host = TapHost.of(tap, self.queue)
 
     @property
     def finished(self) -> bool:
