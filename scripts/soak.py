@@ -14,8 +14,10 @@ import gc
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Between the first round and the last, the process may grow by so many bytes: less than an arena,
@@ -28,6 +30,10 @@ SHORTEST = 2.0
 
 class Grown(Exception):
     """Memory or descriptors were not given back."""
+
+
+class Lost(Exception):
+    """Packets, bytes or pages are not where they should be."""
 
 
 def footprint() -> tuple[int, int]:
@@ -91,7 +97,52 @@ def soak_tap(seconds: float) -> dict[str, Any]:
     return {"configurations": configs, **total, **grown}
 
 
-KINDS = {"tap": soak_tap}
+def soak_dpdk(seconds: float) -> dict[str, Any]:
+    """Frames from DPDK's testpmd, as fast as both can, over a new connection each time."""
+    from testpmd import Testpmd, vhost_port
+
+    import vnet_rx
+
+    total = {"packets": 0, "bytes": 0, "notifications": 0, "connections": 0}
+
+    def run(share: float, config: dict[str, Any]) -> None:
+        config = dict(config)
+        length = sum(map(int, (txpkts := config.pop("txpkts")).split(",")))
+        with vnet_rx.VhostUser(path, **config) as device:
+            rx, until = device.queue, time.monotonic() + share
+            dpdk.start(txpkts)
+            while time.monotonic() < until:
+                if rx.wait(1.0):
+                    rx.consume(4096)
+            sent = dpdk.stop()["tx_packets"]
+            while rx.consume(4096):
+                pass
+            stats, arena = rx.stats(), rx.arena
+            total["notifications"] += device.notifications
+        faults = {name: count for name, count in stats.faults.items() if count}
+        if (stats.rx_packets, stats.rx_bytes) != (sent, sent * length) or sent == 0 or faults:
+            raise Lost(f"{config} {txpkts}: sent {sent}, received {stats.as_dict()}")
+        if arena.free != arena.pages:
+            raise Lost(f"{config} {txpkts}: {arena.pages - arena.free} pages are not home")
+        total["packets"] += stats.rx_packets
+        total["bytes"] += stats.rx_bytes
+        total["connections"] += 1
+
+    configs = [
+        {"mode": mode, "strategy": strategy, "txpkts": txpkts}
+        for mode in ("mergeable", "big", "small")
+        for strategy in ("deferred", "eager")
+        for txpkts in ("64", "1514", "1500,1500,1500")
+        if (mode, txpkts) != ("small", "1500,1500,1500")
+    ]
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        path = Path(folder) / "s"
+        with Testpmd(vhost_port(path)) as dpdk:
+            grown = in_rounds(seconds, configs, run)
+    return {"configurations": configs, **total, **grown}
+
+
+KINDS = {"tap": soak_tap, "dpdk": soak_dpdk}
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -54,7 +53,7 @@ class Testpmd:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=os.environ | {"XDG_RUNTIME_DIR": self._runtime.name},
+            env=os.environ | {"RUNTIME_DIRECTORY": self._runtime.name},
         )
         self._output: list[str] = []
         self._more = threading.Condition()
@@ -137,8 +136,6 @@ class Testpmd:
                 except OSError:
                     continue
         self._runtime.cleanup()
-        # Where it runs as root, it does not ask for a place for its run-time files.
-        shutil.rmtree(f"/var/run/dpdk/{self._prefix}", ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
