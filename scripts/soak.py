@@ -99,9 +99,8 @@ def soak_tap(seconds: float) -> dict[str, Any]:
 
 def soak_dpdk(seconds: float) -> dict[str, Any]:
     """Frames from DPDK's testpmd, as fast as both can, over a new connection each time."""
-    from testpmd import Testpmd, vhost_port
-
     import vnet_rx
+    from testpmd import Testpmd, vhost_port
 
     total = {"packets": 0, "bytes": 0, "notifications": 0, "connections": 0}
 
