@@ -26,6 +26,8 @@
 //! ```
 
 mod error;
+mod fault_cases;
+mod faults;
 mod form;
 mod format;
 mod json;
@@ -36,6 +38,7 @@ mod run;
 mod text;
 
 pub use error::ScenarioError;
+pub use faults::{Answer, Fault, FaultCase};
 pub use format::{MAX_FILE, Scenario, ScenarioConfig, VERSION};
 pub use names::Law;
 pub use observe::{COUNTERS, Observation, Outcome, QueueState, Rows, SeenDescriptor, SeenPacket};

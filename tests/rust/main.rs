@@ -8,6 +8,7 @@ mod checksum;
 mod corpus;
 mod driver_faults;
 mod ethernet;
+mod faults;
 mod laws;
 mod memory;
 mod metadata;

@@ -199,15 +199,6 @@ fn buffers_are_detached_from_a_stopped_queue_once_each_lowest_id_first() {
 }
 
 #[test]
-fn f36_a_disconnect_breaks_and_a_reset_reclaims_everything() {
-    for config in every_config() {
-        let mut rig = Rig::new(config);
-        rig.queue.disconnect().unwrap();
-        rig.expect_broken(DeviceFault::Disconnected);
-    }
-}
-
-#[test]
 fn closing_gives_every_page_back_and_refuses_the_rest() {
     for config in every_config() {
         let mut rig = Rig::new(config);
