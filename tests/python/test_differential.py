@@ -15,7 +15,7 @@ import vnet_rx
 import vnet_rx.reference as reference
 
 from .conftest import EVERY
-from .world import POINTS, Action, Device, World
+from .world import POINTS, Action, Device, World, pages_of
 
 LENGTHS = (0, 1, 9, 12, 13, 14, 60, 127, 128, 129, 1518, 1519, 4079, 4080, 4081, 4084, 4096, 9000)
 USED = (0, 1, 9, 10, 11, 12, 25, 26, 100, 1528, 1529, 1530, 1531, 4096, 4097, 65_535, 73_722,
@@ -154,6 +154,31 @@ def test_engine_and_reference_agree(kind: tuple[str, str, str, bool], seed: int)
         for name, value in ours.items():
             assert value == theirs[name], f"{name}\n{settings} {pages} pages\n{done}"
         assert left.conserved() and right.conserved(), f"{settings} {pages} pages\n{done}"
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_queues_that_share_an_arena_agree(seed: int) -> None:
+    """Exactly, down to the numbers of the pages: both arenas are last in, first out."""
+    rng = random.Random(seed)
+    settings = [case(rng, rng.choice(EVERY))[0] for _ in range(2)]
+    pages, sides = rng.choice((80, 200)), []
+    for engine in (vnet_rx, reference):
+        arena = engine.PageArena(pages)
+        sides.append([World(engine, each, arena) for each in settings])
+    makers = [Operations(rng, each) for each in settings]
+    done = []
+    for _ in range(80):
+        turn = rng.randrange(2)
+        (operation,) = makers[turn].some(1)
+        done.append((turn, operation))
+        results = [side[turn].act(*operation) for side in sides]
+        assert results[0] == results[1], f"{settings} {pages} pages\n{done}"
+        states = [
+            [(world.state(), world.arena.free_pages, *map(pages_of, world.packets),
+              world.rx.closed or (world.rx.pool, world.rx.posted)) for world in side]
+            for side in sides
+        ]  # fmt: skip
+        assert states[0] == states[1], f"{settings} {pages} pages\n{done}"
 
 
 class Ring:

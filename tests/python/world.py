@@ -127,13 +127,17 @@ def pages_of(packet: Any) -> list[int]:
 
 
 class World:
-    """A queue, its device, and the packets that were delivered."""
+    """A queue, its device, and the packets that were delivered. ``arena`` is one, or its size."""
 
     def __init__(
-        self, engine: Any, settings: dict[str, Any], pages: int, mutants: tuple[str, ...] = ()
+        self,
+        engine: Any,
+        settings: dict[str, Any],
+        arena: Any,
+        mutants: tuple[str, ...] = (),
     ) -> None:
         self.config = engine.RxConfig(**settings)
-        self.arena = engine.PageArena(pages)
+        self.arena = engine.PageArena(arena) if isinstance(arena, int) else arena
         more = {"mutants": mutants} if mutants else {}
         self.rx = engine.RxQueue(self.config, self.arena, **more)
         self.memory = self.rx.memory

@@ -84,12 +84,13 @@ class RxQueue:
         return done
 
     def consume(self, budget: int = 1024, writer: Writer | None = None) -> int:
-        """Polls, writes the packets to ``writer`` if one is given, and lets go of them; how many
-        there were."""
+        """Polls, writes the packets to ``writer`` if one is given, and releases them, one after the
+        other; how many there were."""
         packets = self.poll(budget)
-        if writer is not None:
-            for packet in packets:
+        for packet in packets:
+            if writer is not None:
                 writer.write(bytes(packet), packet.header)
+            packet.release()
         return len(packets)
 
     def _point(self, name: str) -> None:
