@@ -4,6 +4,7 @@ import gc
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -84,6 +85,102 @@ def test_values_look_the_same(kind: tuple[str, str, str, int]) -> None:
         shown += [(values, sizes, header.to_bytes(), *map(repr, (config, header, rx.layout,
                    rx.arena, rx.stats(), rx)))]  # fmt: skip
     assert shown[0] == shown[1]
+
+
+BASE = reference.SharedMemory.GUEST_BASE
+END = BASE + (4 << 20) + 4096
+
+
+def memory(engine: Any) -> Any:
+    return engine.PageArena(1).memory
+
+
+def released(engine: Any) -> Any:
+    world = made(engine, "mergeable", "deferred", "modern")
+    world.device.send(header(world), 4000)
+    (packet,) = world.rx.poll()
+    packet.release()
+    packet.release()
+    assert repr(packet) == "<Packet, released>"
+    return packet
+
+
+def give_back_twice(engine: Any) -> None:
+    arena = engine.PageArena(2)
+    page = arena.alloc_page()
+    arena.put_page(page)
+    arena.put_page(page)
+
+
+def rings_without_end(engine: Any) -> None:
+    arena = engine.PageArena(1)
+    rings = [engine.Vring(arena, 32_768) for _ in range(9)]
+    raise AssertionError(rings)
+
+
+MISTAKES: dict[str, Callable[[Any], object]] = {
+    "no pages": lambda engine: engine.PageArena(0),
+    "fewer than no pages": lambda engine: engine.PageArena(-1),
+    "too many pages": lambda engine: engine.PageArena(2**50),
+    "a page that is not there": lambda engine: engine.PageArena(2).address_of(2),
+    "a page given back twice": give_back_twice,
+    "another arena's page": lambda engine: engine.PageArena(2).put_page(
+        engine.PageArena(2).alloc_page()
+    ),
+    "another arena's page for a pool": lambda engine: engine.PagePool(
+        engine.PageArena(2)
+    ).give_pages([engine.PageArena(2).alloc_page()]),
+    "a negative count": lambda engine: engine.PageArena(2).fail_allocs(0, -1),
+    "a count too large": lambda engine: engine.PageArena(2).fail_allocs(2**64, 0),
+    "an odd address": lambda engine: memory(engine).load16(BASE + 1),
+    "an address before": lambda engine: memory(engine).load32(BASE - 4),
+    "an address behind": lambda engine: memory(engine).load64(END),
+    "half a word inside": lambda engine: memory(engine).load64(END - 4),
+    "an address below 0": lambda engine: memory(engine).load16(-2),
+    "a length below 0": lambda engine: memory(engine).read(BASE, -1),
+    "a length too large": lambda engine: memory(engine).read(BASE, 2**60),
+    "17 bits": lambda engine: memory(engine).store16(BASE, 1 << 16),
+    "33 bits": lambda engine: memory(engine).store32(BASE, 1 << 32),
+    "65 bits": lambda engine: memory(engine).store64(BASE, 1 << 64),
+    "less than 0": lambda engine: memory(engine).store64(BASE, -1),
+    "a header's field too large": lambda engine: engine.VnetHeader(flags=256),
+    "11 bytes of header": lambda engine: engine.VnetHeader.from_bytes(bytes(11)),
+    "an arena too small": lambda engine: engine.RxQueue(
+        engine.RxConfig(mode="big"), engine.PageArena(18)
+    ),
+    "a ring of 3": lambda engine: engine.Vring(engine.PageArena(1), 3),
+    "a first index too large": lambda engine: engine.Vring(engine.PageArena(1), 4, False, 65_536),
+    "33 bits of length": lambda engine: engine.Vring(engine.PageArena(1), 2).add(
+        [(engine.PageArena(1).address_of(0), 2**32)], None
+    ),
+    "too many rings": rings_without_end,
+    "bytes of a released packet": lambda engine: bytes(released(engine)),
+    "length of a released packet": lambda engine: len(released(engine)),
+    "frags of a released packet": lambda engine: released(engine).frags,
+    "a released packet made private": lambda engine: released(engine).make_private(),
+    "a budget of no number": lambda engine: engine.RxQueue().poll(1.5),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_are_answered_the_same(what: str) -> None:
+    raised = []
+    for engine in (vnet_rx, reference):
+        with pytest.raises(Exception) as caught:
+            MISTAKES[what](engine)
+        raised.append((caught.type, getattr(caught.value, "code", None)))
+    assert raised[0] == raised[1]
+
+
+def test_words_are_little_endian_and_whole() -> None:
+    for engine in (vnet_rx, reference):
+        words = memory(engine)
+        words.store64(BASE, 0x0807060504030201)
+        assert words.read(BASE, 8) == bytes(range(1, 9))
+        assert (words.load16(BASE + 2), words.load32(BASE + 4)) == (0x0403, 0x08070605)
+        words.store16(BASE, 0xFFFF)
+        words.store32(BASE + 4, 9)
+        assert words.load64(BASE) == 0x000000090403FFFF
 
 
 @pytest.mark.parametrize("how", ("poll", "refill", "num", "close", "stats", "closed", "reset"))

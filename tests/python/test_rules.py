@@ -2,6 +2,7 @@
 in the same way would escape the differential test."""
 
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -145,6 +146,21 @@ def test_r7_incomplete_packet_waits(engine: Any, strategy: str) -> None:
         assert world.rx.poll(64) == []
     assert world.rx.broken == "IncompletePacket"
     assert world.state()["posted"] == before["posted"] and world.conserved()
+    mended(world)
+
+
+@BOTH
+def test_r7_time_limit(engine: Any) -> None:
+    world = made(engine, "mergeable", "deferred", "modern", incomplete_timeout=0.3)
+    world.device.send(header(world, buffers=2), 4084, 2, hold=1)
+    began = time.monotonic()
+    for _ in range(20):  # more than max_incomplete_polls, whose place the limit takes
+        world.act("poll", 64)
+        if world.rx.broken:
+            assert time.monotonic() - began >= 0.3
+            return
+    assert world.rx.wait(10), "ready to be told"
+    assert world.rx.poll(64) == [] and world.rx.broken == "IncompletePacket"
     mended(world)
 
 
