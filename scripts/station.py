@@ -21,7 +21,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, Self
 
-OWN_NAMESPACE = ["unshare", "--map-root-user", "--net"]
+# A network namespace of one's own, with and without being root.
+WITHOUT_ROOT = ["unshare", "--map-root-user", "--net"]
+OWN_NAMESPACE = ["unshare", "--net"] if os.geteuid() == 0 else WITHOUT_ROOT
 
 
 class StationError(Exception):

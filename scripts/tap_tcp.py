@@ -191,23 +191,23 @@ class Link:
                 raise carrier.error
         return 2 * mebibytes * MEBI
 
-    def settle(self) -> list[dict[str, int]]:
-        """Wait until nothing moves; the kernel's counters of both stations."""
-        before: list[dict[str, int]] = []
-        while True:
-            time.sleep(0.3)
-            now = [one.counters() for one in self.stations]
-            if now == before:
-                return now
+    def settle(self) -> None:
+        """Wait until all that was sent is on its way and carried: no packet for a while."""
+        before: list[int] = []
+        while (now := [carrier.packets for carrier in self.carriers]) != before:
             before = now
+            time.sleep(0.3)
 
     def account(self) -> list[dict[str, Any]]:
         """Stop carrying; what each direction came to. Raises ``Mismatch`` unless everything that
         the kernel sent was received and given to the other kernel, and every page is home."""
-        kernel = self.settle()
+        self.settle()
         shown = []
         for carrier in self.carriers:
             carrier.stop()
+        # Only now: until then the kernel may have something to say (neighbours, multicast). What it
+        # sends it counts when it is read.
+        kernel = [one.counters() for one in self.stations]
         for (i, carrier), receiver in zip(enumerate(self.carriers), self.receivers, strict=True):
             stats, counters = receiver.stats, receiver.device.counters()
             queue, arena = receiver.queue, receiver.arena

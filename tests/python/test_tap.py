@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import vnet_rx
-from station import OWN_NAMESPACE, Station, ipv4
+from station import OWN_NAMESPACE, WITHOUT_ROOT, Station, ipv4
 
 from .conftest import DIALECTS, MODES, STRATEGIES, conserved
 from .real import need_tap, need_tools
@@ -414,7 +414,7 @@ def test_works_for_a_user_without_rights() -> None:
         shutil.copytree(Path(vnet_rx.__file__).parent, Path(name) / "vnet_rx")
         (Path(name) / "python").mkdir()
         mount = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" python && exec "$@"']
-        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *OWN_NAMESPACE]
+        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *WITHOUT_ROOT]
         base = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
         python = f"{name}/python/{base.relative_to(Path(sys.base_prefix).resolve())}"
         command = [python, "-m", "vnet_rx", "receive", "tap:t0", "--seconds", "0.2", "--json"]
