@@ -1,5 +1,8 @@
 """One implementation of the receive path, a device that works on its ring memory, and a record of
-all that can be observed."""
+all that can be observed.
+
+The device owes nothing to ``vnet_rx.testing``: a mistake in one of them is not in the other.
+"""
 
 import itertools
 import struct

@@ -38,11 +38,13 @@ class SplitRing:
     """The ring and the driver's private knowledge of it."""
 
     __slots__ = (
+        "_added",
         "_arena",
         "_armed",
-        "_avail_at",
-        "_avail_idx",
-        "_desc_at",
+        "_avail_event",
+        "_avail_flags",
+        "_avail_index",
+        "_avail_ring",
         "_event_idx",
         "_free",
         "_last_seen",
@@ -53,7 +55,11 @@ class SplitRing:
         "_published",
         "_replayed",
         "_size",
-        "_used_at",
+        "_table",
+        "_used_event",
+        "_used_flags",
+        "_used_index",
+        "_used_ring",
         "_view",
         "_words16",
         "_words32",
@@ -77,18 +83,21 @@ class SplitRing:
         self._size, self._mask = size, size - 1
         self._event_idx = event_idx
         self._mutants = mutants
-        self._desc_at = at
-        self._avail_at = at + avail_offset(size)
-        self._used_at = at + used_offset(size)
+        avail, used = at + avail_offset(size), at + used_offset(size)
         base = SharedMemory.GUEST_BASE
-        self.layout = RingLayout(
-            size, base + self._desc_at, base + self._avail_at, base + self._used_at
-        )
+        self.layout = RingLayout(size, base + at, base + avail, base + used)
+        # Where things are: the table by byte, words by their number (2.7.6, 2.7.8).
+        self._table = at
+        self._avail_flags, self._avail_index, self._avail_ring = range(avail // 2, avail // 2 + 3)
+        self._used_event = self._avail_ring + size
+        self._used_flags, self._used_index = range(used // 2, used // 2 + 2)
+        self._avail_event = self._used_index + 1 + 4 * size
+        self._used_ring = used // 4 + 1  # of 32 bits each: id, len, id, len, ...
         self._start(first_index)
 
     def close(self) -> None:
         """Gives the ring's memory back."""
-        self._arena.put_ring(self._desc_at)
+        self._arena.put_ring(self._table)
 
     def _start(self, index: int) -> None:
         """A fresh ring: nothing posted, armed, both sides at ``index`` (section 12)."""
@@ -97,20 +106,20 @@ class SplitRing:
         self._posted: dict[int, tuple[list[int], Any]] = {}
         self._replayed: dict[int, tuple[list[int], Any]] = {}
         self.outstanding = 0
-        self._avail_idx = self._published = index
+        self._added = self._published = index
         self._last_used = self._last_seen = index
         self._armed = True
         if index:
-            self._words16[self._avail_at // 2 + 1] = index
-            self._words16[self._used_at // 2 + 1] = index
+            self._words16[self._avail_index] = index
+            self._words16[self._used_index] = index
             if self._event_idx:
-                self._words16[self._avail_at // 2 + 2 + self._size] = index
-                self._words16[self._used_at // 2 + 2 + 4 * self._size] = index
+                self._words16[self._used_event] = index
+                self._words16[self._avail_event] = index
 
     def restart(self) -> None:
         """Zeroes the ring and starts all indices at 0, wherever they started before."""
         length = ring_bytes(self._size)
-        self._view[self._desc_at : self._desc_at + length] = bytes(length)
+        self._view[self._table : self._table + length] = bytes(length)
         self._start(0)
 
     # -- posting
@@ -145,14 +154,14 @@ class SplitRing:
         # From the last descriptor to the first, so that each knows the one behind it.
         flags, after = DESC_F_WRITE, 0
         for at, (addr, length) in zip(reversed(ids), reversed(segments), strict=True):
-            _write_desc(self._view, self._desc_at + 16 * at, addr, length, flags, after)
+            _write_desc(self._view, self._table + 16 * at, addr, length, flags, after)
             flags, after = DESC_F_WRITE | DESC_F_NEXT, at
 
         head = ids[0]
         self._posted[head] = ids, token
         self.outstanding += 1
-        self._words16[self._avail_at // 2 + 2 + (self._avail_idx & self._mask)] = head
-        self._avail_idx = self._avail_idx + 1 & 0xFFFF
+        self._words16[self._avail_ring + (self._added & self._mask)] = head
+        self._added = self._added + 1 & 0xFFFF
         return head
 
     def publish(self) -> bool:
@@ -161,22 +170,22 @@ class SplitRing:
         A memory barrier belongs between the store and the load of what the device wants (2.7.13.4);
         in one thread of Python there is nothing to keep apart.
         """
-        old, new = self._published, self._avail_idx
+        old, new = self._published, self._added
         if old == new:
             return False
-        self._words16[self._avail_at // 2 + 1] = new
+        self._words16[self._avail_index] = new
         self._published = new
         if self._event_idx:
-            avail_event = self._words16[self._used_at // 2 + 2 + 4 * self._size]
+            avail_event = self._words16[self._avail_event]
             return need_event(avail_event, new, old, self._mutants)
-        return not self._words16[self._used_at // 2] & 1
+        return not self._words16[self._used_flags] & 1
 
     # -- completions
 
     def refresh(self, index: int | None = None) -> None:
         """One load of used.idx for a batch, or ``index`` if it was loaded already."""
         if index is None:
-            index = self._words16[self._used_at // 2 + 1]
+            index = self._words16[self._used_index]
         unseen = self.outstanding - self.completed
         if index - self._last_seen & 0xFFFF > unseen:
             raise Untrusted("IndexJump")
@@ -189,7 +198,7 @@ class SplitRing:
 
     def entry(self, k: int) -> tuple[int, int]:
         """The k-th of the completed used entries: (id, length), both unchecked."""
-        at = self._used_at // 4 + 1 + 2 * (self._last_used + k & self._mask)
+        at = self._used_ring + 2 * (self._last_used + k & self._mask)
         head, length = self._words32[at], self._words32[at + 1]
         if "M11" in self._mutants:
             head &= 0xFFFF
@@ -207,10 +216,10 @@ class SplitRing:
     def consume(self, heads: list[int]) -> None:
         """Steps over completions whose ids were checked; their chains become free, in order."""
         for head in heads:
-            entry = self._posted.pop(head, None) or self._replayed[head]
             if "M19" in self._mutants:
-                self._replayed[head] = entry
-            ids = entry[0]
+                self._replayed[head] = self._posted.get(head) or self._replayed[head]
+                self._posted[head] = self._replayed[head]
+            ids, _ = self._posted.pop(head)
             if "M15" in self._mutants:
                 ids = self._walk(head)
             self._free.extend(ids)
@@ -221,7 +230,7 @@ class SplitRing:
         """M15: the chain as the descriptor table has it now."""
         ids = [head]
         while len(ids) < self._size:
-            _, _, flags, after = _DESC.unpack_from(self._view, self._desc_at + 16 * ids[-1])
+            _, _, flags, after = _DESC.unpack_from(self._view, self._table + 16 * ids[-1])
             if not flags & DESC_F_NEXT:
                 break
             ids.append(after & self._mask)
@@ -232,20 +241,20 @@ class SplitRing:
     def disarm(self) -> None:
         """Asks for silence. With EVENT_IDX nothing is written: the event index goes stale."""
         if self._armed and not self._event_idx:
-            self._words16[self._avail_at // 2] = 1
+            self._words16[self._avail_flags] = 1
         self._armed = False
 
     def arm(self) -> None:
         """Asks for a notification of the next completion; ``look_again`` must follow."""
         if self._event_idx:
-            self._words16[self._avail_at // 2 + 2 + self._size] = self._last_seen
+            self._words16[self._used_event] = self._last_seen
         else:
-            self._words16[self._avail_at // 2] = 0
+            self._words16[self._avail_flags] = 0
         self._armed = True
 
     def look_again(self) -> int | None:
         """Used.idx, if something came while arming; else None, and sleeping is safe."""
-        index = self._words16[self._used_at // 2 + 1]
+        index = self._words16[self._used_index]
         return None if index == self._last_seen else index
 
     # -- the end
