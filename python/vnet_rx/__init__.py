@@ -2,7 +2,7 @@
 
 ``vnet_rx.open`` gives packets from a device; ``RxQueue``, ``Host``, ``Vring``, ``PageArena`` and
 ``PagePool`` are the parts it is made of, to be put together by hand. The rules they follow are in
-``docs/rules.md`` of the source tree.
+``docs/RECEIVE.md`` of the source tree.
 
 Importing the package never needs the native module; using one of its names does.
 """
