@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint loom stress sanitize test-real soak dist-check bench counts docs clean
+.PHONY: help run test lint loom stress sanitize fuzz test-real soak dist-check bench counts docs clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,7 @@ test: $(VENV)/testing ## the Rust and the Python tests
 
 lint: $(VENV)/testing ## formatting, lints, types, stubs
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
@@ -53,6 +54,18 @@ sanitize:        ## the stress test under ThreadSanitizer, memory and packets un
 	cargo test --locked --target $(TARGET) --target-dir target/sanitize --test stress -- --test-threads 1
 	CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=1" \
 	cargo test --locked --test rust -- --test-threads 1 memory:: pages:: section9:: a_full_ring
+
+# What cargo-fuzz passes to rustc; see docs/fuzzing.md.
+SECONDS ?= 60
+FUZZ_FLAGS := -Zsanitizer=address -Ccodegen-units=1 -Cpasses=sancov-module \
+	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+fuzz:            ## libFuzzer on scenarios for SECONDS=60, from tests/corpus; findings in target/fuzz/findings
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --manifest-path fuzz/Cargo.toml \
+		--release --target $(TARGET) --target-dir target/fuzz
+	mkdir -p target/fuzz/corpus target/fuzz/findings
+	target/fuzz/$(TARGET)/release/scenario -max_total_time=$(SECONDS) -max_len=16384 -timeout=10 \
+		-print_final_stats=1 -artifact_prefix=target/fuzz/findings/ target/fuzz/corpus tests/corpus
 
 test-real: $(VENV)/testing ## the tests against real devices, and a fresh recording; needs iproute2, tshark
 	VNET_RX_REQUIRE_REAL=1 $(BIN)/python -m pytest -m real

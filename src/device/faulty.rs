@@ -52,6 +52,8 @@ pub struct FaultyDevice {
     held: VecDeque<Used>,
     /// Written, newest last.
     done: VecDeque<Used>,
+    /// Whether buffers are zeroed when they are taken.
+    clean: bool,
     /// Kept to save allocations.
     spare: Vec<Chain>,
     stream: Vec<u8>,
@@ -77,6 +79,7 @@ impl FaultyDevice {
             ready: VecDeque::new(),
             held: VecDeque::new(),
             done: VecDeque::new(),
+            clean: false,
             spare: Vec::new(),
             stream: Vec::new(),
         })
@@ -100,6 +103,12 @@ impl FaultyDevice {
         self.spare.extend(self.ready.drain(..));
         self.spare.extend(self.held.drain(..).map(|used| used.chain));
         self.spare.extend(self.done.drain(..).map(|used| used.chain));
+    }
+
+    /// From now on zeroes each buffer when it takes it, so that what it never writes of one does not
+    /// depend on what lay there before.
+    pub fn clean_buffers(&mut self) {
+        self.clean = true;
     }
 
     /// How many chains are ready, after a look at the avail ring.
@@ -161,6 +170,9 @@ impl FaultyDevice {
             let sound = self.ring.peek(0, &mut chain).is_ok();
             self.ring.take(1);
             if sound && self.ready.len() < READY_KEPT {
+                if self.clean {
+                    self.zero(&chain);
+                }
                 self.ready.push_back(chain);
             } else {
                 self.spare.push(chain);
@@ -254,6 +266,16 @@ impl FaultyDevice {
     fn write(&self, chain: &Chain, at: u32, bytes: &[u8]) {
         let written = self.ring.write(chain, at as usize, bytes);
         debug_assert!(written.is_ok(), "a ready chain was checked: {written:?}");
+    }
+
+    fn zero(&self, chain: &Chain) {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        for segment in &chain.segments {
+            for at in (0..segment.len).step_by(ZEROS.len()) {
+                let n = ZEROS.len().min((segment.len - at) as usize);
+                inside(self.memory.write(segment.addr + u64::from(at), &ZEROS[..n]));
+            }
+        }
     }
 
     fn scribble(&self, area: Area, at: u16, bytes: &[u8]) {

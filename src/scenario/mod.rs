@@ -25,6 +25,7 @@
 //! # Ok::<(), vnet_rx::scenario::ScenarioError>(())
 //! ```
 
+mod agree;
 mod error;
 mod fault_cases;
 mod faults;
@@ -37,6 +38,7 @@ mod operation;
 mod run;
 mod text;
 
+pub use agree::{Disagreement, strategies_agree};
 pub use error::ScenarioError;
 pub use faults::{Answer, Fault, FaultCase};
 pub use format::{MAX_FILE, Scenario, ScenarioConfig, VERSION};

@@ -78,6 +78,12 @@ impl Runner {
         Ok(Self { queue, device, held: Vec::new(), observer, seen: Observation::default() })
     }
 
+    /// From now on the device zeroes each buffer when it takes it: see
+    /// [`FaultyDevice::clean_buffers`].
+    pub fn clean_buffers(&mut self) {
+        self.device.clean_buffers();
+    }
+
     /// Performs one operation, and observes.
     pub fn step(&mut self, operation: &Operation) -> &Observation {
         self.seen.points.clear();

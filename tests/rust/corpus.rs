@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vnet_rx::scenario::{Scenario, run};
+use vnet_rx::scenario::{Scenario, run, strategies_agree};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
@@ -35,5 +35,14 @@ fn every_file_is_written_as_it_is_read() {
     for file in files() {
         let scenario = Scenario::from_json(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(Scenario::from_json(&scenario.to_json()).unwrap(), scenario);
+    }
+}
+
+#[test]
+fn both_strategies_come_to_the_same() {
+    for file in files() {
+        let scenario = Scenario::from_json(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let agreed = strategies_agree(&scenario).unwrap();
+        assert_eq!(agreed, Ok(()), "{}", file.display());
     }
 }

@@ -6,6 +6,7 @@ use vnet_rx::memory::PageArena;
 use vnet_rx::receive::{Point, RxError, RxQueue, Strategy as Skbs};
 use vnet_rx::scenario::{
     Operation, Outcome, Place, Runner, Scenario, ScenarioConfig, Trace, digests, run,
+    strategies_agree,
 };
 use vnet_rx::virtio::{Dialect, Mode};
 
@@ -321,6 +322,11 @@ proptest! {
         let n = scenario.operations.len() as u32;
         let scenario = Scenario { expect: expect.then(|| (0..n).collect()), ..scenario };
         prop_assert_eq!(Scenario::from_json(&scenario.to_json()).unwrap(), scenario);
+    }
+
+    #[test]
+    fn both_strategies_come_to_the_same(scenario in scenario()) {
+        prop_assert_eq!(strategies_agree(&scenario).unwrap(), Ok(()));
     }
 
     #[test]
