@@ -1,6 +1,9 @@
 """Writes the table of the known bugs into docs/testing.md, from tests/mutants.json.
 
-vnet-rx mutants --seed 2010 --json --save FOLDER > tests/mutants.json
+What finds them depends on vnet_rx/testing/generate.py. After a change there:
+
+vnet-rx mutants --seed 2010 --json --save tests/corpus > tests/mutants.json
+vnet-rx replay --record tests/corpus/m??.json
 python scripts/mutants_table.py
 """
 
@@ -14,7 +17,9 @@ TOP = Path(__file__).parents[1]
 
 
 def main() -> None:
-    recorded = json.loads((TOP / "tests" / "mutants.json").read_text())
+    file = TOP / "tests" / "mutants.json"
+    recorded = json.loads(file.read_text())
+    file.write_text(json.dumps(recorded, indent=1) + "\n")
     lines = [
         f"`vnet-rx mutants --seed {recorded['seed']}`, two processes on two cores:",
         "",

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(options: argparse.Namespace) -> int:
     """Run the sub-command."""
-    if options.seconds_each <= 0:
+    if not options.seconds_each > 0:
         raise ConfigError(
             f"--seconds-each {options.seconds_each} is not possible: give more than 0"
         )
@@ -108,4 +109,6 @@ def _save(hunts: list[Hunt], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in hunts:
         if one.scenario is not None:
-            Scenario.from_json(one.scenario).save(folder / f"{one.id.lower()}.json")
+            note = f"The shortest that finds {one.id}, {MUTANTS[one.id]}."
+            scenario = replace(Scenario.from_json(one.scenario), note=note)
+            scenario.save(folder / f"{one.id.lower()}.json")

@@ -16,7 +16,7 @@ from typing import Any, Final
 from vnet_rx.errors import ConfigError
 from vnet_rx.testing.compare import Divergence, compare
 from vnet_rx.testing.driver import FAULTS, DriverError, Factory, load
-from vnet_rx.testing.generate import Limits, case_seed, generate
+from vnet_rx.testing.generate import Limits, case_seed, generate, possible_seed
 from vnet_rx.testing.limit import TimeUp, time_limit
 from vnet_rx.testing.minimize import minimize
 from vnet_rx.testing.observe import Observation
@@ -24,6 +24,7 @@ from vnet_rx.testing.scenario import Scenario
 
 CASES_A_TASK: Final = 50
 _ATTEMPTS: Final = 3
+_MOST_SECONDS: Final = 86_400
 _MOST_KINDS: Final = 8
 """Findings of so many kinds are minimised in one task; more of them say nothing new."""
 
@@ -136,15 +137,20 @@ def fuzz(
     ``make_left`` and ``make_right`` are factories or their names (``vnet_rx.testing.load``). With
     an ``executor`` (any of ``concurrent.futures``, of which only ``submit`` is used) tasks run
     there, at most ``window`` at a time; factories must be importable there then. A task whose
-    worker was lost is run again, a few times. Cases that take longer than ``case_seconds`` are
-    findings of kind ``hang``, where the worker runs tasks in its main thread.
+    worker was lost is run again, a few times. A case that takes longer than ``case_seconds`` is a
+    finding of kind ``hang``, where the worker runs tasks in its main thread; it ends its task.
 
     With a budget of cases the report depends on ``seed``, ``limits`` and the implementations
     alone. Ctrl-C ends the campaign with the report of what was done, ``interrupted``. Raises
     ``DriverError``.
     """
-    if not 0 <= seed < 2**64:
-        raise ConfigError(f"seed {seed} is not possible: choose 0 to 2^64 - 1")
+    possible_seed(seed)
+    if not 0 < case_seconds <= _MOST_SECONDS:
+        raise ConfigError(
+            f"case_seconds {case_seconds} is not possible: choose above 0, {_MOST_SECONDS} at most"
+        )
+    if window < 1:
+        raise ConfigError(f"window {window} is not possible: choose at least 1")
     limits = limits or Limits()
     report = Report(seed)
     began = time.monotonic()
@@ -261,6 +267,8 @@ def _run(left: Factory, right: Factory, task: dict[str, Any]) -> str:
             found[key] = _finding(
                 left, right, case, scenario, key, divergence, task["case_seconds"]
             )
+        if hung:
+            break  # The rest of the task may hang as well, each as long.
     part["faults"] = dict(zip(FAULTS, faults, strict=True))
     part["findings"] = [asdict(one) for one in found.values()]
     return json.dumps(part)

@@ -5,9 +5,10 @@ is good traffic of every size that matters, on small rings near the wrap of the 
 memory; and into it go faults, tampering at the interleave points, failed allocations, and resets.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import accumulate
 from random import Random
 from typing import Any, Final
 
@@ -23,6 +24,13 @@ _SIZES: Final = (0, 1, 13, 14, 15, 60, 64, 126, 127, 128, 129, 130, 200, 1000, 1
 _LARGE: Final = (1519, 4067, 4068, 4079, 4080, 4081, 4084, 4085, 4086, 4096, 8180, 9000, 65_535)
 _TOTALS: Final = (0, 1, 9, 10, 11, 12, 13, 23, 24, 25, 26, 27, 60, 1528, 1529, 1530, 1531, 4095,
                   4096, 4097, 8192, 65_536, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)  # fmt: skip
+
+# Used lengths of several buffers that go wrong together, or in the middle alone.
+_LATER_LENGTHS: Final = (
+    ((1, 0),), ((2, 0),), ((1, 0), (2, 60)), ((1, 4097),), ((2, 4097),), ((0, 12), (1, 13)),
+    ((0, 12), (1, 14)), ((0, 12), (1, 0)), ((0, 0x8000_0000), (1, 0x8000_0000)),
+    ((0, 12), (1, 0xFFFF_FFFF)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,13 @@ class Limits:
                     raise schema.wrong(name, one, f"choose among {', '.join(known)}")
             if not given:
                 raise ConfigError(f"{name} is empty: choose among {', '.join(known)}")
+
+
+def possible_seed(seed: int) -> int:
+    """The seed of a campaign, if it is one. Raises ``ConfigError``."""
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"seed {seed} is not possible: choose 0 to 2^64 - 1")
+    return seed
 
 
 def case_seed(seed: int, case: int) -> int:
@@ -77,7 +92,10 @@ class _Maker:
         self.tampering = self.one_of((0.0, 0.1, 0.3))
         self.small_talk = self.chance(0.5)
         count = self.random.randint(*self.limits.operations)
-        items = [self._operation() for _ in range(count)]
+        items: list[Made] = []
+        while len(items) < count:
+            items += self._operations()
+        del items[count:]
         if self.chance(0.9):
             items.insert(0, {"op": "refill"})
         return Scenario.of(self.config, items, seed)
@@ -90,7 +108,8 @@ class _Maker:
         legacy = dialect == "legacy"
         least = 1 if mode == "mergeable" else 1 + legacy if mode == "small" else frags + 1 + legacy
         sizes = [n for n in (2, 4, 8, 16, 32, 64) if n >= least]
-        ring_size = one_of(sizes[:4])
+        # One in a while is large enough for a packet of F + 1 buffers.
+        ring_size = 32 if least <= 2 and self.chance(0.15) else one_of(sizes[:4])
         per_buffer = frags + 1 if mode == "big" else 1
         full = max(1, ring_size // least) * per_buffer
         pages = max(per_buffer, one_of((full, full + 1, 2 * full, 3 * full, 4 * full, full // 2)))
@@ -103,7 +122,7 @@ class _Maker:
             ring_size=ring_size,
             event_idx=self.chance(0.5),
             max_frags=frags,
-            max_incomplete_polls=16 if self.chance(0.5) else one_of((1, 2, 3)),
+            max_incomplete_polls=16 if self.chance(0.5) else one_of((1, 2, 3, 4)),
             first_index=first,
         )
         return self._other_features(config) if self.chance(0.2) else config
@@ -124,10 +143,31 @@ class _Maker:
 
     # -- operations
 
-    def _operation(self) -> Made:
-        makers, weights = zip(*_OPERATIONS, strict=True)
-        maker: Callable[[_Maker], Made] = self.random.choices(makers, weights)[0]
-        return maker(self)
+    def _operations(self) -> list[Made]:
+        """What happens next: one operation, or some that mean something together."""
+        if self.config.mode == "mergeable" and self.chance(0.04):
+            return self._split()
+        maker: _Make
+        maker = self.random.choices(_MAKERS, cum_weights=_WEIGHTS)[0]
+        made = maker(self)
+        return made if isinstance(made, list) else [made]
+
+    def _split(self) -> list[Made]:
+        """A packet whose buffers complete over several polls, or never all of them."""
+        buffers = self.one_of((2, 2, 3, 3, 4, 5, self.config.max_frags + 1))
+        made = self._send()
+        made |= {"buffers": buffers, "size": self._spread(buffers)}
+        made["hold"] = self.random.randint(1, buffers)
+        items: list[Made] = [{"op": "device", "do": [made]}]
+        for _ in range(self.random.randint(1, buffers + 3)):
+            items.append(self._poll())
+            if self.chance(0.5):
+                more = {"act": "publish", "count": self.one_of((1, 1, 1, 2, 64))}
+                items.append({"op": "device", "do": [more]})
+            elif self.chance(self.hostility):
+                # What was read of the packet that waits must not be read again.
+                items.append({"op": "device", "do": self._written_over()})
+        return items
 
     def _poll(self) -> Made:
         made: Made = {"op": "poll", "budget": self.one_of((1, 1, 2, 3, 8, 64, 64, 64))}
@@ -142,7 +182,7 @@ class _Maker:
             act = {"act": "rewrite", "back": self.one_of((0, 0, 0, 1, 2)), **self._header_bytes()}
             acts = [act]
         else:
-            acts = [self._action() for _ in range(self.one_of((1, 1, 2)))]
+            acts = self._actions(self.one_of((1, 1, 2)))
         return {"point": point, "pass": self.one_of((1, 1, 1, 2, 3)), "do": acts}
 
     def _header_bytes(self) -> Made:
@@ -153,7 +193,7 @@ class _Maker:
         return {"at": at, "bytes": data}
 
     def _device(self) -> Made:
-        return {"op": "device", "do": [self._action() for _ in range(self.one_of((1, 1, 2, 3, 6)))]}
+        return {"op": "device", "do": self._actions(self.one_of((1, 1, 2, 3, 6)))}
 
     def _release(self) -> Made:
         if self.chance(0.2):
@@ -169,20 +209,31 @@ class _Maker:
         skip = self.one_of((0, 0, 1, 2, self.random.randrange(40)))
         return {"op": what, "skip": skip, "count": self.one_of((1, 1, 2, 5, 1000))}
 
-    def _rare(self) -> Made:
-        return {"op": self.one_of(("watchdog", "watchdog", "stop", "detach", "disconnect"))}
+    def _rare(self) -> list[Made]:
+        kind = self.one_of(("watchdog", "watchdog", "stop", "detach", "disconnect"))
+        if kind == "watchdog" and self.chance(0.5):
+            # It kicks if nothing moved since the last time.
+            return [{"op": kind}, {"op": kind}]
+        if kind == "stop" and self.chance(0.7):
+            detached = [{"op": "detach"} for _ in range(self.one_of((1, 2, 3)))]
+            return [{"op": kind}, *detached, {"op": "reset"}]
+        return [{"op": kind}]
 
     def _end(self) -> Made:
         return {"op": "close"} if self.chance(0.05) else {"op": "reset"}
 
     # -- actions
 
-    def _action(self) -> Made:
+    def _actions(self, count: int) -> list[Made]:
+        return [act for _ in range(count) for act in self._action()]
+
+    def _action(self) -> list[Made]:
         if not self.chance(self.hostility):
-            return self._honest()
-        makers, weights = zip(*_FAULTS, strict=True)
-        maker: Callable[[_Maker], Made] = self.random.choices(makers, weights)[0]
-        return maker(self)
+            return [self._honest()]
+        maker: _Make
+        maker = self.random.choices(_FAULT_MAKERS, cum_weights=_FAULT_WEIGHTS)[0]
+        made = maker(self)
+        return made if isinstance(made, list) else [made]
 
     def _honest(self) -> Made:
         roll = self.random.random()
@@ -191,7 +242,7 @@ class _Maker:
         if roll < 0.16:
             return {"act": "event", "ahead": self.one_of((0, 0, 1, 2, 7, 0xFFFF, 0xFFFE, 0x8000))}
         if roll < 0.19:
-            return {"act": "flags", "value": self.one_of((0, 0, 1))}
+            return {"act": "flags", "value": self.one_of((0, 0, 0, 1, 1, 2, 0xFFFE, 0xFFFF))}
         return self._send()
 
     def _send(self) -> Made:
@@ -239,15 +290,40 @@ class _Maker:
             one_of((0, 1, 1, 2, 3, 0xFF)), one_of(_GSO_TYPES), one_of((0, 54, 0xFFFF)),
             one_of((0, 1, 1448)), one_of(_CSUM_SPOTS), one_of(_CSUM_SPOTS),
         ]  # fmt: skip
+        if self.chance(0.3):
+            # A checksum that ends where the packet does, or a byte before or behind.
+            offset = one_of((0, 6, 16))
+            start = made["size"] - offset - 2 + one_of((-1, 0, 1))
+            if 0 <= start <= 0xFFFF:
+                made["header"][4:] = [start, offset]
         return made
 
     def _odd_length(self) -> Made:
         made = self._send()
-        frags = self.config.max_frags
-        limits = [frags * 4096 + d for d in (-7, -6, -5, -1, 0, 1, 4096, 4097)]
-        value = self.one_of(limits) if self.chance(0.3) else self.one_of(_TOTALS)
-        made["len"] = [[self.one_of((0, 0, 0, 1, 2)), value]]
+        mergeable = self.config.mode == "mergeable"
+        if mergeable and self.chance(0.3):
+            buffers = self.one_of((2, 3, 4))
+            made |= {"buffers": buffers, "size": self._spread(buffers)}
+            made["len"] = [list(pair) for pair in self.one_of(_LATER_LENGTHS)]
+            return made
+        lengths = []
+        for _ in range(self.one_of((1, 1, 1, 2))):
+            k = self.one_of((0, 0, 0, 1, 2)) if mergeable else 0
+            values = self._length_limits() if self.chance(0.5) else _TOTALS
+            lengths.append([k, self.one_of(values)])
+        made["len"] = lengths
         return made
+
+    def _length_limits(self) -> Sequence[int]:
+        """Used lengths around the longest that there may be (R2, R3) and the shortest (R1)."""
+        config = self.config
+        if config.mode == "mergeable":
+            limits = [4095, 4096, 4097, 4097, 8192]
+        elif config.mode == "small":
+            limits = [config.header_len + 1518 + d for d in (-1, 0, 1, 2)]
+        else:
+            limits = [config.max_frags * 4096 + d for d in (-7, -6, -5, -1, 0, 1, 4096, 4097)]
+        return [*limits, config.header_len + 13, config.header_len + 14]
 
     def _odd_count(self) -> Made:
         made = self._send()
@@ -272,6 +348,15 @@ class _Maker:
         if self.chance(0.5):
             made["len"] = self.one_of((60, 100, 4096))
         return made
+
+    def _written_over(self) -> list[Made]:
+        """The newest used entry, or the one before it, written anew with another length."""
+        back = self.one_of((1, 1, 2))
+        made: list[Made] = [
+            {"act": "jump", "by": 0x1_0000 - back},
+            {"act": "again", "back": 0, "len": self.one_of((13, 26, 60, 100, 4096, 4097))},
+        ]
+        return made if back == 1 else [*made, {"act": "jump", "by": 1}]
 
     def _complete(self) -> Made:
         return {
@@ -311,7 +396,9 @@ class _Maker:
         return {"act": "scribble", "area": "desc", "at": at, "bytes": data}
 
 
-_OPERATIONS: Final[list[tuple[Callable[[_Maker], Made], int]]] = [
+_Make = Callable[[_Maker], list[Made] | Made]
+
+_OPERATIONS: Final[tuple[tuple[_Make, int], ...]] = (
     (_Maker._poll, 30),
     (_Maker._device, 34),
     (_Maker._release, 12),
@@ -319,29 +406,22 @@ _OPERATIONS: Final[list[tuple[Callable[[_Maker], Made], int]]] = [
     (_Maker._failure, 8),
     (_Maker._rare, 2),
     (_Maker._end, 3),
-]
+)
 
-_FAULTS: Final[list[tuple[Callable[[_Maker], Made], int]]] = [
+_FAULTS: Final[tuple[tuple[_Make, int], ...]] = (
     (_Maker._odd_header, 8),
     (_Maker._odd_length, 8),
     (_Maker._odd_count, 5),
     (_Maker._odd_id, 3),
     (_Maker._again, 2),
+    (_Maker._written_over, 1),
     (_Maker._complete, 2),
     (_Maker._jump, 2),
     (_Maker._rewrite, 4),
     (_Maker._stray, 2),
     (_Maker._scribble, 6),
     (lambda maker: {"act": "event", "ahead": maker.random.randrange(0x1_0000)}, 2),
-]
+)
 
-
-def provoked(scenario: Scenario) -> Mapping[str, int]:
-    """How many actions of each kind a scenario holds: what a campaign says it tried."""
-    counts: dict[str, int] = {}
-    for operation in scenario.operations:
-        places = operation["at"] if operation["op"] == "poll" else (operation,)
-        for place in places:
-            for act in place.get("do", ()):
-                counts[act["act"]] = counts.get(act["act"], 0) + 1
-    return counts
+_MAKERS, _WEIGHTS = [make for make, _ in _OPERATIONS], [*accumulate(n for _, n in _OPERATIONS)]
+_FAULT_MAKERS, _FAULT_WEIGHTS = [make for make, _ in _FAULTS], [*accumulate(n for _, n in _FAULTS)]

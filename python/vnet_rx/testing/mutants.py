@@ -14,7 +14,7 @@ from typing import Any
 from vnet_rx.testing.campaign import shrink
 from vnet_rx.testing.compare import Divergence, compare
 from vnet_rx.testing.driver import Factory, NativeEngine, Reference
-from vnet_rx.testing.generate import case_seed, generate
+from vnet_rx.testing.generate import case_seed, generate, possible_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,11 @@ def hunt_all(
     mutants: Iterable[str], seconds: float, seed: int, executor: Executor,
     on_end: Callable[[Hunt], object] | None = None,
 ) -> list[Hunt]:  # fmt: skip
-    """Hunt several, as many at a time as the executor has workers; in the order given."""
+    """Hunt several, as many at a time as the executor has workers; in the order given.
+
+    Raises ``ConfigError`` for a seed or a mutant that cannot be.
+    """
+    possible_seed(seed)
     names = list(mutants)
     tasks: dict[Any, str] = {}
     for name in names:

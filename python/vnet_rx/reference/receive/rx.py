@@ -212,8 +212,8 @@ class Rx:
                 counters.rx_frame_errors += 1
         if "M12" in self.mutants:
             return False
-        if "M04" in self.mutants:
-            heads = heads[:1]
+        if "M04" in self.mutants and (not fault or COUNTED_AS[fault] == "rx_length_errors"):
+            heads = heads[:1]  # metadata was judged when the packet was whole
         buffers: list[Buffer] = [self.ring.token(head) for head in heads]
         self._consume(heads)
         if "M13" in self.mutants:
