@@ -45,11 +45,15 @@ def test_generated_from_a_seed_alone(seed: int) -> None:
     [
         ("", "not JSON"),
         ("{", "not JSON"),
+        ("\ufeff" + json.dumps(GOOD), "not JSON"),
+        (changed(note="\ud800"), "note: "),
+        (changed(seed=77).replace("77", "-0"), "seed: -0.0"),
         ("[]", "vnet_rx_scenario is missing"),
         ("{}", "vnet_rx_scenario is missing"),
         (changed(vnet_rx_scenario=2), "vnet_rx_scenario: 2 is not possible: choose 1 to 1"),
         (changed(vnet_rx_scenario=True), "vnet_rx_scenario: True"),
         (changed(surprise=1), "surprise is not a field"),
+        (changed(surprise=1).replace("surprise", "." * 999), "is not a field"),
         (changed(operations=[{"op": "explode"}]), "operations[0].op: 'explode' is not possible"),
         (changed(operations=[{}]), "operations[0].op is missing"),
         (changed(operations=[7]), "operations[0]: 7"),
@@ -103,6 +107,9 @@ def test_every_cut_of_a_file_is_an_error(tmp_path: Path) -> None:
 def test_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.json: No such file"):
         Scenario.load(tmp_path / "absent.json")
+    (tmp_path / "utf-16.json").write_bytes(json.dumps(GOOD).encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"utf-16\.json: the scenario is not JSON"):
+        Scenario.load(tmp_path / "utf-16.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"binary\.json: the scenario is not JSON"):
         Scenario.load(tmp_path / "binary.json")

@@ -138,13 +138,16 @@ class Scenario:
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Reads a scenario. Raises ``ConfigError`` naming the field that is wrong."""
-        if len(text) > MAX_FILE:
-            raise ConfigError(f"a scenario of {len(text)} bytes is too long: at most {MAX_FILE}")
+        size = len(text.encode(errors="surrogatepass")) if isinstance(text, str) else len(text)
+        if size > MAX_FILE:
+            raise ConfigError(f"a scenario of {size} bytes is too long: at most {MAX_FILE}")
         try:
-            raw = json.loads(text, object_pairs_hook=_unique)
+            # What json makes of bytes depends on how they begin; a scenario is UTF-8.
+            whole = text if isinstance(text, str) else text.decode()
+            raw = json.loads(whole, object_pairs_hook=_unique, parse_int=_whole)
         except RecursionError:
             raise ConfigError("the scenario is nested too deeply to be one") from None
-        except (ValueError, UnicodeDecodeError) as error:
+        except ValueError as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"the scenario is not JSON: {error}") from None
@@ -195,6 +198,11 @@ class Scenario:
     def with_operations(self, operations: Iterable[Operation]) -> Self:
         """The same scenario with other operations, and nothing expected of them."""
         return replace(self, operations=tuple(operations), expect=None)
+
+
+def _whole(digits: str) -> int | float:
+    """A number without a fraction; -0 is none that a field can hold, as in Rust."""
+    return int(digits) if digits != "-0" else -0.0
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -101,6 +101,8 @@ class Text:
     def check(self, value: object, where: str) -> str:
         if not isinstance(value, str) or len(value) > self.most:
             raise wrong(where, value, f"give text of at most {self.most} characters")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise wrong(where, value, "half of a surrogate pair is no character")
         return value
 
 
@@ -180,17 +182,20 @@ def check_fields(value: object, fields: Mapping[str, Field], where: str) -> dict
     """An object's fields in normal form, defaults filled in."""
     if not isinstance(value, dict):
         raise wrong(where, value, "give an object")
+
+    def at(key: str) -> str:
+        return f"{where}.{key}" if where else key
+
     for key in value:
         if key not in fields:
             known = ", ".join(fields) or "none"
-            raise ConfigError(f"{where}.{str(key)[:60]} is not a field: the fields are {known}")
+            raise ConfigError(f"{at(str(key)[:60])} is not a field: the fields are {known}")
     checked = {}
     for key, field in fields.items():
-        at = f"{where}.{key}" if where else key
         if key in value:
-            checked[key] = field.check(value[key], at)
+            checked[key] = field.check(value[key], at(key))
         elif field.default is REQUIRED:
-            raise ConfigError(f"{at} is missing")
+            raise ConfigError(f"{at(key)} is missing")
         else:
             checked[key] = field.default
     return checked
