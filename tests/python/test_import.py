@@ -19,6 +19,21 @@ else:
 """
 
 
+KIT = """
+import sys
+for name in ("vnet_rx._core", "hypothesis", "pytest", "_pytest"):
+    sys.modules[name] = None
+import vnet_rx.pytest_plugin
+assert not any(name.startswith(("vnet_rx.testing", "vnet_rx.ref")) for name in sys.modules)
+from vnet_rx.testing import Budget, fuzz
+assert fuzz("reference", "reference", budget=Budget(cases=5)).cases == 5
+"""
+
+
+def test_the_kit_needs_neither_native_module_nor_pytest_nor_hypothesis() -> None:
+    subprocess.run([sys.executable, "-c", KIT], check=True)
+
+
 def test_the_package_imports_without_the_native_module() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_CORE], check=True)
 

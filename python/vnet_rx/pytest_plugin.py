@@ -1,4 +1,8 @@
-"""The pytest plugin: one option, which names the driver that ``RxConformance`` tests."""
+"""The pytest plugin: one option, which names the driver that ``RxConformance`` tests.
+
+Every run of pytest where the package is installed loads it, so it stands apart from
+``vnet_rx.testing`` and imports nothing.
+"""
 
 from typing import Any
 
