@@ -21,6 +21,7 @@ __all__ = [
     "RingLayout",
     "RxConfig",
     "RxQueue",
+    "ScenarioTrace",
     "SharedMemory",
     "Stats",
     "Tap",
@@ -519,10 +520,18 @@ class Replay:
     def total(self) -> dict[str, int]: ...
     def stats(self) -> Stats: ...
 
-def run_scenario(json: str) -> list[tuple[Any, ...]]:
+@final
+class ScenarioTrace:
+    """The observations of a scenario on the engine, one an operation."""
+
+    def __iter__(self) -> ScenarioTrace: ...
+    def __next__(self) -> tuple[Any, ...]: ...
+
+def run_scenario(json: str) -> ScenarioTrace:
     """Run a scenario on the engine: what is observed after each operation (``docs/scenario.md``).
 
-    Raises ``ConfigError`` naming the field that is wrong.
+    Each operation is run when its observation is asked for, so that a long scenario takes no more
+    memory than a short one. Raises ``ConfigError`` naming the field that is wrong.
     """
 
 def run_scenario_digests(json: str) -> list[int]:

@@ -32,7 +32,7 @@ mod _core {
     #[pymodule_export]
     use super::replay::PyReplay;
     #[pymodule_export]
-    use super::scenario::{run_scenario, run_scenario_digests};
+    use super::scenario::{PyScenarioTrace, run_scenario, run_scenario_digests};
     #[pymodule_export]
     use super::tap::{PyTap, PyTapHost};
     #[pymodule_export]

@@ -1,23 +1,54 @@
 //! Scenarios on the engine.
 
+use std::sync::Mutex;
+use std::vec;
+
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 
-use super::errors::OrRaise;
+use super::errors::{OrRaise, exclusive};
 use crate::receive::Frag;
-use crate::scenario::{self, Observation, Outcome, Rows, Scenario, SeenDescriptor, SeenPacket};
+use crate::scenario::{
+    self, Observation, Operation, Outcome, Rows, Runner, Scenario, ScenarioError,
+    SeenDescriptor, SeenPacket,
+};
 
 /// Run a scenario on the engine: what is observed after each operation (``docs/scenario.md``).
 ///
-/// Raises ``ConfigError`` naming the field that is wrong.
+/// Each operation is run when its observation is asked for, so that a long scenario takes no more
+/// memory than a short one. Raises ``ConfigError`` naming the field that is wrong.
 #[pyfunction]
-pub(super) fn run_scenario<'py>(py: Python<'py>, json: &str) -> PyResult<Bound<'py, PyList>> {
-    let trace = py
-        .detach(|| Scenario::from_json(json).and_then(|scenario| scenario::run(&scenario)))
-        .or_raise()?;
-    let seen = trace.observations.iter().map(|seen| observation(py, seen));
-    PyList::new(py, seen.collect::<PyResult<Vec<_>>>()?)
+pub(super) fn run_scenario(py: Python<'_>, json: &str) -> PyResult<PyScenarioTrace> {
+    let steps = py.detach(|| {
+        let scenario = Scenario::from_json(json)?;
+        let runner = Runner::new(&scenario.config)?;
+        Ok::<_, ScenarioError>(Steps { runner, operations: scenario.operations.into_iter() })
+    });
+    Ok(PyScenarioTrace(Mutex::new(steps.or_raise()?)))
+}
+
+/// An engine on its way through a scenario.
+struct Steps {
+    runner: Runner,
+    operations: vec::IntoIter<Operation>,
+}
+
+/// The observations of a scenario on the engine, one an operation.
+#[pyclass(frozen, name = "ScenarioTrace", module = "vnet_rx._core")]
+pub(super) struct PyScenarioTrace(Mutex<Steps>);
+
+#[pymethods]
+impl PyScenarioTrace {
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let mut steps = exclusive(&self.0, "the trace")?;
+        let Steps { runner, operations } = &mut *steps;
+        operations.next().map(|operation| observation(py, runner.step(&operation))).transpose()
+    }
 }
 
 /// Run a scenario: the CRC-32 of each observation's canonical text, the cheap way to compare.

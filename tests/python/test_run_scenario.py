@@ -1,6 +1,7 @@
 """Scenarios on the engine: the native runner behind ``vnet_rx.testing`` (docs/scenario.md)."""
 
 import json
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,7 +30,7 @@ SENT = scenario(
 
 
 def test_an_observation_has_the_fields_of_the_format() -> None:
-    trace = _core.run_scenario(SENT)
+    trace = list(_core.run_scenario(SENT))
     assert [len(seen) for seen in trace] == [16] * 8
     poll, refused, release, closed, late = trace[3:]
     assert poll[0] == ("ok", 1)
@@ -43,6 +44,20 @@ def test_an_observation_has_the_fields_of_the_format() -> None:
     assert release[0] == ("ok", crc)
     assert closed[4:11] == (None,) * 7
     assert late[0] == ("error", "closed", None)
+
+
+def test_a_long_scenario_takes_no_more_memory_than_a_short_one() -> None:
+    config = {**CONFIG, "ring_size": 1024, "pages": 4096}
+    operations = [{"op": "refill"}, *[{"op": "poll", "budget": 1}] * 400]
+    text = json.dumps({"vnet_rx_scenario": 1, "config": config, "operations": operations})
+    tracemalloc.start()
+    try:
+        seen = sum(len(one[9]) for one in _core.run_scenario(text))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == 401 * 1024
+    assert peak < 2 << 20
 
 
 def test_digests_are_those_of_the_canonical_text() -> None:

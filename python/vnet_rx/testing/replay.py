@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vnet_rx.testing.compare import Divergence, diff
 from vnet_rx.testing.driver import Factory
-from vnet_rx.testing.run import run
+from vnet_rx.testing.run import digests
 from vnet_rx.testing.scenario import Scenario
 
 
@@ -28,7 +28,6 @@ def replay(left: Factory, right: Factory, scenario: Scenario) -> Replayed:
     divergence = diff(left, right, scenario)
     unexpected = None
     if scenario.expect is not None:
-        digests = run(right, scenario).digests()
-        pairs = enumerate(zip(digests, scenario.expect, strict=True))
+        pairs = enumerate(zip(digests(right, scenario), scenario.expect, strict=True))
         unexpected = next((i for i, (is_now, was) in pairs if is_now != was), None)
     return Replayed(divergence, unexpected)
