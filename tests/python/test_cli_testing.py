@@ -81,7 +81,7 @@ def test_mutants_in_json_and_as_a_table() -> None:
         (("fuzz", "--seconds", "1", "--cases", "1"), "not allowed with argument"),
         (("fuzz", "--mode", "huge"), "invalid choice: 'huge'"),
         (("fuzz", "--seed", str(2**64)), "is not possible: choose 0 to 2^64 - 1"),
-        (("fuzz", "--case-seconds", "0"), "--case-seconds 0.0 is not possible"),
+        (("fuzz", "--case-seconds", "0"), "case_seconds 0.0 is not possible"),
         (("fuzz", "--driver", "no.module:make"), "cannot be imported"),
         (("fuzz", "--driver", "nonsense"), "give package.module:factory"),
         (("fuzz", "--against", "reference+M99"), "unknown mutant 'M99'"),
@@ -90,6 +90,9 @@ def test_mutants_in_json_and_as_a_table() -> None:
         (("shrink", "/"), "/: Is a directory"),
         (("mutants", "--only", "M23"), "invalid choice: 'M23'"),
         (("mutants", "--seconds-each", "0"), "--seconds-each 0.0 is not possible"),
+        (("mutants", "--seconds-each", "nan"), "--seconds-each nan is not possible"),
+        (("mutants", "--seed", str(2**64)), "is not possible: choose 0 to 2^64 - 1"),
+        (("fuzz", "--cases", "1", "--case-seconds", "nan"), "case_seconds nan is not possible"),
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments: tuple[str, ...], says: str) -> None:

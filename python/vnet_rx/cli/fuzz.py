@@ -11,7 +11,6 @@ from pathlib import Path
 from vnet_rx.cli import drivers
 from vnet_rx.cli.output import LiveLine, at_least
 from vnet_rx.cli.workers import pool
-from vnet_rx.errors import ConfigError
 from vnet_rx.testing import Budget, Finding, Limits, Report, Scenario, fuzz
 from vnet_rx.testing.schema import DIALECTS, MODES, STRATEGIES
 
@@ -64,10 +63,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(options: argparse.Namespace) -> int:
     """Run the sub-command."""
-    if options.case_seconds <= 0:
-        raise ConfigError(
-            f"--case-seconds {options.case_seconds} is not possible: give more than 0"
-        )
     drivers.loaded(options)
     seed = int.from_bytes(os.urandom(4), "little") if options.seed is None else options.seed
     seconds = 30.0 if options.seconds is None and options.cases is None else options.seconds

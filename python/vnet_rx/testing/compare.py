@@ -1,6 +1,6 @@
 """Two implementations under one scenario: where they first differ (RECEIVE.md, section 11)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -86,10 +86,7 @@ def compare(
     if quick is not None:
         two = Run(right, scenario)
         if hasattr(two.driver, "state"):
-            try:
-                return _against(quick(scenario), names, two, scenario)
-            finally:
-                two.finish()
+            return _ended([two], _against(quick(scenario), names, two, scenario))
         # A finished trace tells what was done; this driver may not do all of it.
         two.finish()
         left = left.step_by_step  # type: ignore[attr-defined]
@@ -109,28 +106,41 @@ def _side_by_side(
     fields = [i for i, name in enumerate(FIELDS) if name in shown_by_both]
     content_only = "posted" not in shown_by_both
     two = None
-    try:
-        for number, operation in enumerate(scenario.operations, 1):
-            one, two = _step(a, operation), _step(b, operation)
-            found = difference(one, two, fields, content_only)
-            if found is None and (a.broken_law or b.broken_law):
-                found = ("law", a.broken_law, b.broken_law)
-            if found is not None:
-                part = scenario.with_operations(islice(scenario.operations, number))
-                return Divergence(part, *found, names), two
-    finally:
-        a.finish()
-        b.finish()
-    return None, two
+    for number, operation in enumerate(scenario.operations, 1):
+        one, two = _step(a, operation), _step(b, operation)
+        found = difference(one, two, fields, content_only)
+        if found is None and (a.broken_law or b.broken_law):
+            found = ("law", a.broken_law, b.broken_law)
+        if found is not None:
+            part = scenario.with_operations(islice(scenario.operations, number))
+            return _ended([a, b], (Divergence(part, *found, names), two))
+    return _ended([a, b], (None, two))
+
+
+_Compared = tuple[Divergence | None, Observation | None]
+
+
+def _ended(runs: Iterable[Run], compared: _Compared) -> _Compared:
+    """Ends runs. What goes wrong then is told unless a divergence says more."""
+    for run in runs:
+        try:
+            run.finish()
+        except DriverError:
+            if compared[0] is None:
+                raise
+    return compared
 
 
 def shown(driver: Any) -> frozenset[str]:
     """The fields of an observation that count for a driver."""
     observes = getattr(driver, "observes", None)
     if observes is not None:
-        unknown = set(observes) - set(FIELDS)
+        known = ", ".join(FIELDS)
+        if not isinstance(observes, Set | Sequence) or not observes:
+            raise DriverError(f"observes is {observes!r}: name some of the fields {known}")
+        unknown = ", ".join(sorted(repr(name) for name in observes if name not in FIELDS))
         if unknown:
-            raise DriverError(f"observes names {sorted(unknown)}: the fields are {FIELDS}")
+            raise DriverError(f"observes names {unknown}: the fields are {known}")
         return frozenset(observes)
     return frozenset(FIELDS) if hasattr(driver, "state") else CONTRACT
 
@@ -138,6 +148,8 @@ def shown(driver: Any) -> frozenset[str]:
 def _step(run: Run, operation: Any) -> Observation:
     try:
         return run.step(operation)
+    except DriverError:
+        raise
     except Exception as error:
         raise DriverError(f"the driver cannot be observed: {error!r}") from error
 
@@ -148,7 +160,7 @@ def _against(
     """A finished trace against a driver that shows everything."""
     two = None
     for number, (one, operation) in enumerate(zip(trace, scenario.operations, strict=True), 1):
-        two = right.step(operation)
+        two = _step(right, operation)
         # One comparison where all is well.
         found = None if one == two else difference(one, two, range(len(FIELDS)), False)
         if found is None and right.broken_law:
@@ -182,7 +194,7 @@ def difference(
             if a == b:
                 continue
         # A call that tells nothing is not compared with one that does.
-        if content_only and name == "result" and {a, b} & {("ok", None)} and a[0] == b[0]:
+        if content_only and name == "result" and ("ok", None) in (a, b) and a[0] == b[0]:
             continue
         return name, a, b
     return None

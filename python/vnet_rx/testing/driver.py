@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, Final, Protocol, runtime_checkable
 
 from vnet_rx.errors import ConfigError
+from vnet_rx.testing.limit import of_the_driver
 from vnet_rx.testing.memory import Layout, RingMemory
 from vnet_rx.testing.scenario import Config, Scenario
 
@@ -143,8 +144,8 @@ class NativeEngine:
         """The queue for a configuration, to be taken through operations one by one."""
         return self.step_by_step(config)
 
-    def trace(self, scenario: Scenario) -> list[tuple[Any, ...]]:
-        """What is observed after each operation, as plain tuples."""
+    def trace(self, scenario: Scenario) -> Iterable[tuple[Any, ...]]:
+        """What is observed after each operation, as plain tuples; run as they are asked for."""
         return self._run(scenario.to_json())
 
 
@@ -180,7 +181,13 @@ def load(path: str) -> Factory:
     Raises ``DriverError`` for one that does not exist.
     """
     if path == "engine":
-        return NativeEngine()
+        try:
+            return NativeEngine()
+        except ImportError as error:
+            raise DriverError(
+                f"driver 'engine' needs the native module vnet_rx._core ({error}): build it, or "
+                "compare with 'reference' alone"
+            ) from None
     if path == "engine-steps":
         return Engine()
     if path == "reference" or path.startswith("reference+"):
@@ -196,7 +203,9 @@ def load(path: str) -> Factory:
         raise DriverError(f"driver {path!r} cannot be imported: {error}") from None
     except AttributeError:
         raise DriverError(f"driver {path!r}: module {where} has no {name!r}") from None
-    except Exception as error:
+    except BaseException as error:
+        if not of_the_driver(error):
+            raise
         raise DriverError(f"driver {path!r} raised while imported: {error!r}") from error
     if not callable(found):
         raise DriverError(f"driver {path!r} is a {type(found).__name__}, not a factory")
@@ -209,7 +218,9 @@ def make(factory: Factory, config: Config) -> RxDriver:
         driver = factory(config)
     except DriverError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not of_the_driver(error):
+            raise
         raise DriverError(f"the driver factory raised {error!r} for {config}") from error
     if not isinstance(driver, RxDriver):
         lacking = [n for n in _LEAST if not hasattr(driver, n)]

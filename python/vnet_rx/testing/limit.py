@@ -16,9 +16,16 @@ _expendable = False
 
 
 def expendable() -> None:
-    """Declare that this process exists to run cases, and may be ended."""
+    """Declare that this process exists to run cases, may be ended, and sees no Ctrl-C."""
     global _expendable
     _expendable = True
+
+
+def of_the_driver(error: BaseException) -> bool:
+    """Whether an exception is a driver's own doing: not time that is up, and not Ctrl-C."""
+    if isinstance(error, KeyboardInterrupt):
+        return _expendable
+    return not isinstance(error, TimeUp)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from vnet_rx.testing.driver import RxDriver, State
+from vnet_rx.testing.driver import COUNTERS, FAULTS, DriverError, RxDriver, State
 from vnet_rx.testing.scenario import Config
 
 _HEADER: Final = Struct("<BBHHHHH")
@@ -116,7 +116,7 @@ class Observer:
             result,
             tuple(points),
             tuple(rows),
-            self._counters(),
+            self._counts(),
             *self._named,
             free,
             self._load16(self._avail),
@@ -124,6 +124,17 @@ class Observer:
             self._load16(self._avail + 4 + 2 * self._size) if event else None,
             self._published(idx),
         )
+
+    def _counts(self) -> tuple[int, ...] | None:
+        counts = self._counters()
+        if counts is not None:
+            counts = tuple(counts)
+            if len(counts) != len(COUNTERS) + len(FAULTS):
+                known = ", ".join(COUNTERS + FAULTS)
+                raise DriverError(
+                    f"counters has {len(counts)} numbers: give one for each of {known}"
+                )
+        return counts
 
     def _renamed_state(self, state: State | None) -> _NamedState:
         if state is None:

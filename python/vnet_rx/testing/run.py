@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from zlib import crc32
 
 from vnet_rx.errors import VnetRxError
 from vnet_rx.testing.device import Device
 from vnet_rx.testing.driver import DriverError, Factory, make
+from vnet_rx.testing.limit import of_the_driver
 from vnet_rx.testing.observe import Observation, Observer
 from vnet_rx.testing.scenario import Operation, Scenario
 
@@ -18,10 +20,6 @@ class Trace:
 
     observations: list[Observation] = field(default_factory=list)
     broken_law: str | None = None
-
-    def digests(self) -> tuple[int, ...]:
-        """A number an operation, as ``Scenario.expect`` has them."""
-        return tuple(one.digest() for one in self.observations)
 
 
 class Run:
@@ -78,16 +76,25 @@ class Run:
             value = self._acts[operation["op"]](operation)
             # How many buffers a driver posts, and what lies in one later, is its own business.
             result = ("ok", value if self._shows_state or operation["op"] == "poll" else None)
+        except DriverError:
+            raise
         except VnetRxError as error:
             result = ("error", error.code, getattr(error, "fault", None))
-        except Exception as error:
+        except BaseException as error:
+            if not of_the_driver(error):
+                raise
             result = ("raised", type(error).__name__, str(error))
         return self._observer.observe(result, self._points, self._packets)
 
     def finish(self) -> None:
-        """Give back whatever is still held."""
-        self._release_all()
-        self.driver.close()
+        """Give back whatever is still held. Raises ``DriverError`` if that cannot be."""
+        try:
+            self._release_all()
+            self.driver.close()
+        except BaseException as error:
+            if not of_the_driver(error):
+                raise
+            raise DriverError(f"the driver raised {error!r} when all was over") from error
 
     def _poll(self, operation: Operation) -> int:
         budget, places = operation["budget"], operation["at"]
@@ -97,8 +104,14 @@ class Run:
             packets = self.driver.poll(budget, self._points.append)
         else:
             packets = self.driver.poll(budget, self._acting_hook(places))
-        self._packets = packets = list(packets)
-        return len(packets)
+        try:
+            one_by_one = iter(packets)
+        except TypeError:
+            kind = type(packets).__name__
+            raise DriverError(f"poll returned {kind} in place of packets") from None
+        # One too many tells enough of a driver that does not stop.
+        self._packets = received = list(islice(one_by_one, budget + 1))
+        return len(received)
 
     def _acting_hook(self, places: Iterable[Mapping[str, Any]]) -> Callable[[str], None]:
         points, device = self._points, self.device
@@ -139,6 +152,17 @@ def _let_go(packet: Any) -> None:
     release = getattr(packet, "release", None)
     if release is not None:
         release()
+
+
+def digests(factory: Factory, scenario: Scenario) -> tuple[int, ...]:
+    """The numbers that ``Scenario.expect`` has, without keeping what they are made of.
+
+    Raises ``DriverError`` as ``run`` does.
+    """
+    at_work = Run(factory, scenario)
+    found = tuple([at_work.step(operation).digest() for operation in scenario.operations])
+    at_work.finish()
+    return found
 
 
 def run(factory: Factory, scenario: Scenario) -> Trace:
