@@ -45,7 +45,7 @@ def test_a_finding_is_told_saved_replayed_and_shrunk(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert "reference+M06 and reference differ after operation" in found.stdout
     path = next(tmp_path.glob("divergence-*.json"))
-    assert str(path) in found.stdout
+    assert f"vnet-rx replay --driver reference+M06 {path}" in found.stdout
     replayed = run("replay", "--driver", "reference+M06", "--verbose", str(path))
     assert replayed.returncode == 1 and "the driver polls" in replayed.stdout
     honest = run("replay", "--json", "--record", str(path))

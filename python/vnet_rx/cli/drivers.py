@@ -18,6 +18,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def given(options: argparse.Namespace) -> str:
+    """The options that name the two, as far as they are not the default."""
+    text = "" if options.driver == "engine" else f"--driver {options.driver} "
+    return text if options.against == "reference" else f"{text}--against {options.against} "
+
+
 def loaded(options: argparse.Namespace) -> tuple[Factory, Factory]:
     """Both factories. Modules are looked for in the current folder too."""
     here = os.getcwd()

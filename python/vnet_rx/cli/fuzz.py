@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report.as_dict()))
     else:
-        print(_summary(report, saved))
+        print(_summary(report, saved, drivers.given(options)))
     if report.interrupted:
         print("vnet-rx: interrupted", file=sys.stderr)
         return 130
@@ -116,11 +116,11 @@ def _save(findings: Sequence[Finding], folder: Path) -> list[Path]:
     return paths
 
 
-def _summary(report: Report, saved: Sequence[Path]) -> str:
+def _summary(report: Report, saved: Sequence[Path], both: str) -> str:
     lines = []
     for one, path in zip(report.findings, saved, strict=True):
         lines += [f"== {one.kind}: {one.what} ({one.cases} cases, the first is {one.case})", "",
-                  one.report, "", f"Saved as {path}: vnet-rx replay {path}", ""]  # fmt: skip
+                  one.report, "", f"Saved as {path}: vnet-rx replay {both}{path}", ""]  # fmt: skip
     faults = ", ".join(f"{name} {count:,}" for name, count in report.faults.items() if count)
     lines += [
         f"seed {report.seed}: {report.cases:,} cases, {report.operations:,} operations in "
