@@ -10,7 +10,7 @@ use pyo3::types::PyTuple;
 use super::errors::{OrRaise, exclusive};
 use crate::receive::Frag;
 use crate::scenario::{
-    self, Observation, Operation, Outcome, Rows, Runner, Scenario, ScenarioError,
+    self, COUNTERS, Observation, Operation, Outcome, Rows, Runner, Scenario, ScenarioError,
     SeenDescriptor, SeenPacket,
 };
 
@@ -23,7 +23,8 @@ pub(super) fn run_scenario(py: Python<'_>, json: &str) -> PyResult<PyScenarioTra
     let steps = py.detach(|| {
         let scenario = Scenario::from_json(json)?;
         let runner = Runner::new(&scenario.config)?;
-        Ok::<_, ScenarioError>(Steps { runner, operations: scenario.operations.into_iter() })
+        let operations = scenario.operations.into_iter();
+        Ok::<_, ScenarioError>(Steps { runner, operations, last: Last::default() })
     });
     Ok(PyScenarioTrace(Mutex::new(steps.or_raise()?)))
 }
@@ -32,6 +33,43 @@ pub(super) fn run_scenario(py: Python<'_>, json: &str) -> PyResult<PyScenarioTra
 struct Steps {
     runner: Runner,
     operations: vec::IntoIter<Operation>,
+    last: Last,
+}
+
+/// What was shown last of all that mostly stays as it is from one observation to the next.
+#[derive(Default)]
+struct Last {
+    counters: Kept<[u64; COUNTERS]>,
+    pool: Kept<Vec<u32>>,
+    posted: Kept<Rows<u16, u32>>,
+    free_descriptors: Kept<Vec<u16>>,
+}
+
+/// A value with the object that shows it: while it stays the same, so does the object.
+struct Kept<T>(Option<(T, Py<PyAny>)>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: PartialEq + Clone> Kept<T> {
+    fn show<'py>(
+        &mut self,
+        py: Python<'py>,
+        value: &T,
+        make: impl FnOnce(&T) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some((last, object)) = &self.0
+            && last == value
+        {
+            return Ok(object.bind(py).clone());
+        }
+        let object = make(value)?;
+        self.0 = Some((value.clone(), object.clone().unbind()));
+        Ok(object)
+    }
 }
 
 /// The observations of a scenario on the engine, one an operation.
@@ -46,8 +84,9 @@ impl PyScenarioTrace {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let mut steps = exclusive(&self.0, "the trace")?;
-        let Steps { runner, operations } = &mut *steps;
-        operations.next().map(|operation| observation(py, runner.step(&operation))).transpose()
+        let Steps { runner, operations, last } = &mut *steps;
+        let seen = operations.next().map(|operation| runner.step(&operation));
+        seen.map(|seen| observation(py, seen, last)).transpose()
     }
 }
 
@@ -70,23 +109,29 @@ fn tuple<'py, T: IntoPyObject<'py>>(
     Ok(PyTuple::new(py, items.into_iter().collect::<Vec<_>>())?.into_any())
 }
 
-fn observation<'py>(py: Python<'py>, seen: &Observation) -> PyResult<Bound<'py, PyTuple>> {
+fn observation<'py>(
+    py: Python<'py>,
+    seen: &Observation,
+    last: &mut Last,
+) -> PyResult<Bound<'py, PyTuple>> {
     let open = seen.state.as_ref();
     let packets = seen.packets.iter().map(|one| packet(py, one)).collect::<PyResult<Vec<_>>>()?;
     let pages = |pages: &[u32]| tuple(py, pages.iter().copied());
+    let posted = |posted: &Rows<u16, u32>| rows(py, posted, pages);
+    let (free, ids) = (&seen.free_descriptors, |ids: &Vec<u16>| tuple(py, ids.iter().copied()));
     let descriptors = |chain: &[SeenDescriptor]| tuple(py, chain.iter().map(descriptor));
     let fields = [
         result(py, &seen.result)?,
         tuple(py, seen.points.iter().map(|point| point.name()))?,
         tuple(py, packets)?,
-        tuple(py, seen.counters)?,
+        last.counters.show(py, &seen.counters, |counters| tuple(py, *counters))?,
         object(py, open.map(|state| state.num))?,
         object(py, open.map(|state| state.max))?,
         object(py, open.map(|state| state.refill_needed))?,
         object(py, open.and_then(|state| state.broken).map(|fault| fault.name()))?,
-        object(py, open.map(|_| pages(&seen.pool)).transpose()?)?,
-        object(py, open.map(|_| rows(py, &seen.posted, pages)).transpose()?)?,
-        object(py, open.map(|_| tuple(py, seen.free_descriptors.iter().copied())).transpose()?)?,
+        object(py, open.map(|_| last.pool.show(py, &seen.pool, |pool| pages(pool))).transpose()?)?,
+        object(py, open.map(|_| last.posted.show(py, &seen.posted, posted)).transpose()?)?,
+        object(py, open.map(|_| last.free_descriptors.show(py, free, ids)).transpose()?)?,
         object(py, seen.arena_free)?,
         object(py, seen.avail_flags)?,
         object(py, seen.avail_idx)?,

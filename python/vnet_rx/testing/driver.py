@@ -36,7 +36,8 @@ class RxDriver(Protocol):
     - ``poll(budget, hook)`` where ``takes_hook`` is True: calls ``hook`` at the interleave points;
     - ``fail_pages(skip, count)``, ``fail_skbs(skip, count)``, ``watchdog()``, ``disconnect()``,
       ``stop()``, ``detach()``: operations that are left out for drivers without them;
-    - ``counters()``, ``state()``, ``arena_free()``, ``page_of(addr)``: see ``EngineDriver``.
+    - ``counters()``, ``state()``, ``arena_free()``, ``page_of(addr)``: see ``EngineDriver``;
+    - ``passive``, True where those change only when the driver is called: they are asked less.
 
     A driver whose queue broke raises ``vnet_rx.errors.QueueBroken(fault)`` from ``poll`` and
     ``refill`` from the next call on.
@@ -79,6 +80,8 @@ class EngineDriver:
     """The classes of ``vnet_rx`` or ``vnet_rx.reference``, which show everything there is."""
 
     takes_hook = True
+    passive = True
+    """It changes only when it is called, not by itself."""
 
     def __init__(self, module: Any, config: Config, **extra: Any) -> None:
         settings = config.fields()

@@ -98,7 +98,7 @@ class _Maker:
         del items[count:]
         if self.chance(0.9):
             items.insert(0, {"op": "refill"})
-        return Scenario.of(self.config, items, seed)
+        return Scenario(self.config, tuple([schema.filled(one["op"], one) for one in items]), seed)
 
     def _config(self) -> Config:
         one_of, limits = self.one_of, self.limits

@@ -86,6 +86,10 @@ class Observer:
         self.held: list[Seen] = []
         self.broken_law: str | None = None
         self._where: object = None
+        self._passive = bool(getattr(driver, "passive", False))
+        self._looked = False
+        self._counted: tuple[int, ...] | None = None
+        self._free: int | None = None
         self._named: _NamedState = _CLOSED
 
     def restarted(self) -> None:
@@ -93,22 +97,32 @@ class Observer:
         self._last_idx = 0
 
     def observe(
-        self, result: tuple[Any, ...], points: Sequence[str], packets: Iterable[Any]
+        self,
+        result: tuple[Any, ...],
+        points: Sequence[str],
+        packets: Iterable[Any],
+        called: bool = True,
     ) -> Observation:
-        """Look, after an operation that came to ``result`` and delivered ``packets``."""
+        """Look, after an operation that came to ``result`` and delivered ``packets``.
+
+        A ``passive`` driver that was not ``called`` is as it was; only memory may have changed.
+        """
         full = self._full
         rows = [self._packet(packet, full) for packet in packets]
-        state = self._driver.state() if full else None
-        free: int | None = None
-        if full:
-            free = self._driver.arena_free()
+        if full and (called or not self._passive or not self._looked):
+            self._looked = True
+            self._counted = self._counts()
+            state = self._driver.state()
+            self._free = free = self._driver.arena_free()
             # Where no page has moved, names and laws are as before.
             where = (state, free, len(self.held))
             if where != self._where or rows:
                 self._where = where
                 self._name_pages(rows, state, free)
                 self._named = self._renamed_state(state)
-        if full:
+        elif not full:
+            self._counted = self._counts()
+        if rows and full:
             rows = [self._renamed(row) for row in rows]
         idx = self._load16(self._avail + 2)
         event = self._config.event_idx
@@ -116,9 +130,9 @@ class Observer:
             result,
             tuple(points),
             tuple(rows),
-            self._counts(),
+            self._counted,
             *self._named,
-            free,
+            self._free,
             self._load16(self._avail),
             idx,
             self._load16(self._avail + 4 + 2 * self._size) if event else None,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 from vnet_rx.errors import VnetRxError
@@ -84,7 +84,8 @@ class Run:
             if not of_the_driver(error):
                 raise
             result = ("raised", type(error).__name__, str(error))
-        return self._observer.observe(result, self._points, self._packets)
+        called = operation["op"] not in _DRIVER_NOT_CALLED
+        return self._observer.observe(result, self._points, self._packets, called)
 
     def finish(self) -> None:
         """Give back whatever is still held. Raises ``DriverError`` if that cannot be."""
@@ -146,6 +147,9 @@ class Run:
             _let_go(one.packet)
         held.clear()
         return count
+
+
+_DRIVER_NOT_CALLED: Final = ("device",)
 
 
 def _let_go(packet: Any) -> None:

@@ -282,8 +282,9 @@ def plain(value: object, fields: Mapping[str, Field]) -> dict[str, Any]:
     assert isinstance(value, Mapping)
     out: dict[str, Any] = {}
     for key, field in fields.items():
-        if value[key] != field.default:
-            out[key] = _plain_value(value[key])
+        one = value[key]
+        if one != field.default:
+            out[key] = one if type(one) is int else _plain_value(one)
     return out
 
 
@@ -297,6 +298,37 @@ def _plain_value(value: object) -> object:
             return {"act": value["act"], **plain(value, ACTIONS[value["act"]])}
         return {key: _plain_value(one) for key, one in value.items()}
     return value
+
+
+_DEFAULTS: Final = {
+    name: {key: field.default for key, field in fields.items() if field.default is not REQUIRED}
+    for kinds in (ACTIONS, OPERATIONS)
+    for name, fields in kinds.items()
+}
+
+
+def filled(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """An operation or action that is right, in normal form: what ``check`` would make of it."""
+    out = {**_DEFAULTS[kind], **value}
+    for key, one in value.items():
+        if type(one) is list:
+            out[key] = tuple(map(_filled_item, one))
+        elif key == "bytes":
+            out[key] = bytes.fromhex(one)
+    return out
+
+
+def _filled_item(item: Any) -> Any:
+    if type(item) is list:
+        return tuple(item)
+    if type(item) is not dict:
+        return item
+    return filled(item["act"], item) if "act" in item else filled_place(item)
+
+
+def filled_place(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A place in a poll in normal form."""
+    return {**item, "do": tuple(map(_filled_item, item["do"]))}
 
 
 def plain_operation(operation: Mapping[str, Any]) -> dict[str, Any]:
