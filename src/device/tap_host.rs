@@ -16,7 +16,7 @@ use super::host::{Gathered, Host, HostError, MAX_FRAME_LEN, Offer};
 use super::source::{Frame, Tap, TapError};
 use crate::memory::{MAX_PARTS, ReadError, SharedMemory};
 use crate::ring::EventFd;
-use crate::ring::split::Chain;
+use crate::ring::split::{Chain, DriverFault};
 use crate::virtio::VnetHeader;
 
 /// How long a host without a buffer sleeps before it looks again.
@@ -31,6 +31,12 @@ pub enum TapHostError {
     /// The TAP is.
     #[error(transparent)]
     Tap(#[from] TapError),
+}
+
+impl From<DriverFault> for TapHostError {
+    fn from(fault: DriverFault) -> Self {
+        Self::Host(fault.into())
+    }
 }
 
 /// A host whose frames come from a TAP.
@@ -91,9 +97,8 @@ impl TapHost {
             return self.offer_pending();
         }
         let largest = self.header_len + MAX_FRAME_LEN;
-        let Gathered { buffers, room, .. } =
-            self.host.gather(largest, MAX_PARTS).map_err(HostError::from)?;
-        if buffers == 0 && self.host.device().available().map_err(HostError::from)? == 0 {
+        let Gathered { buffers, room, available } = self.host.gather(largest, MAX_PARTS)?;
+        if available == 0 {
             return Ok(Step::Nothing);
         }
         let chains = self.host.gathered(buffers);
@@ -110,7 +115,7 @@ impl TapHost {
             return Ok(Step::Nothing);
         }
         if read <= room {
-            self.host.complete(read, buffers).map_err(HostError::from)?;
+            self.host.complete(read, buffers)?;
             self.delivered += 1;
             return Ok(Step::Frame);
         }
@@ -125,7 +130,7 @@ impl TapHost {
             let at = bytes.len();
             bytes.resize(at + len, 0);
             let part = bytes.get_mut(at..).unwrap_or_default();
-            self.memory.read(addr, part).map_err(|outside| HostError::Driver(outside.into()))?;
+            self.memory.read(addr, part).map_err(DriverFault::from)?;
         }
         let left = read.saturating_sub(bytes.len()).min(self.rest.len());
         bytes.extend_from_slice(self.rest.get(..left).unwrap_or_default());

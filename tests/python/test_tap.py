@@ -388,6 +388,22 @@ def test_an_interface_that_is_deleted_or_down(station: Station) -> None:
         tap.send(bytes(60))
 
 
+def test_receive_ends_with_status_1_when_the_interface_is_deleted(station: Station) -> None:
+    command = [sys.executable, "-m", "vnet_rx", "receive", f"tap:fd={station.taps[0]}"]
+    process = subprocess.Popen(
+        command, pass_fds=station.taps, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    send(station, [100])
+    # The kernel counts a frame when it is read.
+    while station.counters()["tx_bytes"] < 142:
+        time.sleep(0.05)
+    station.run("shell('ip link delete tap0')")
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert stdout.startswith("tap:tap0: ") and "dropped: none" in stdout
+    assert stderr == "vnet-rx: TAP tap0 was deleted: make it again, and open it anew\n"
+
+
 def test_ctrl_c_ends_a_wait_with_the_summary(tmp_path: Path) -> None:
     need_tap()
     process = subprocess.Popen(

@@ -1,36 +1,23 @@
-//! Capture files: pcap and pcapng, read; pcapng, written.
+//! Capture files, read: pcap and pcapng.
 //!
-//! A virtio-net header has no place of its own in either format. In pcapng it is kept in the
-//! packet's comment (`opt_comment`), which every tool keeps and shows:
-//!
-//! ```text
-//! virtio_net_hdr flags=0x01 gso_type=0x01 hdr_len=66 gso_size=1448 csum_start=34 csum_offset=16
-//! ```
-//!
-//! A packet with such a comment has that header. For any other the header is
-//! [derived](super::derive_header) from the frame: none for a frame that a wire could carry,
-//! segmentation metadata for a TCP or UDP frame that is longer. A packet that the capture cut short
-//! gets none. `num_buffers` is never kept; it is the device's to fill in.
+//! A packet whose comment holds a virtio-net header (`header_comment.rs`) has that one. For any
+//! other the header is [derived](super::derive_header) from the frame: none for a frame that a wire
+//! could carry, segmentation metadata for a TCP or UDP frame that is longer. A packet that the
+//! capture cut short gets none.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufWriter, Cursor, Write};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{
-    Block, EnhancedPacketBlock, InterfaceDescriptionBlock, Linktype, OptionCode, PcapBlockOwned,
-    PcapError, PcapNGOption, SectionHeaderBlock, ToVec, create_reader,
+    Block, Linktype, OptionCode, PcapBlockOwned, PcapError, PcapNGOption, create_reader,
 };
 
-use super::{Frame, complete_checksum, derive_header};
+use super::{Frame, derive_header, header_comment};
 use crate::virtio::VnetHeader;
 
-/// The first word of a comment that holds a header.
-const COMMENT: &str = "virtio_net_hdr";
 /// Captures are read whole; this is more than any that makes sense here.
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -252,11 +239,13 @@ impl<'a> Collector<'a> {
     fn recorded(&self, options: &[PcapNGOption<'_>]) -> Result<Option<VnetHeader>, CaptureError> {
         let comments = options.iter().filter(|option| option.code == OptionCode::Comment);
         for comment in comments.filter_map(|option| option.as_str().ok()) {
-            if comment.split_ascii_whitespace().next() == Some(COMMENT) {
-                return parse_comment(comment).map(Some).ok_or_else(|| CaptureError::Header {
-                    path: self.path.into(),
-                    packet: self.frames.len() + 1,
-                    comment: comment.to_owned(),
+            if header_comment::is_header(comment) {
+                return header_comment::parse(comment).map(Some).ok_or_else(|| {
+                    CaptureError::Header {
+                        path: self.path.into(),
+                        packet: self.frames.len() + 1,
+                        comment: comment.to_owned(),
+                    }
                 });
             }
         }
@@ -289,168 +278,5 @@ impl<'a> Collector<'a> {
             recorded_headers: self.recorded_headers,
             cut_short: self.cut_short,
         }
-    }
-}
-
-/// Reads a header from a comment, which must name every field once.
-fn parse_comment(comment: &str) -> Option<VnetHeader> {
-    let mut header = VnetHeader::default();
-    let mut seen = 0u8;
-    for word in comment.split_ascii_whitespace().skip(1) {
-        let (name, value) = word.split_once('=')?;
-        let value = match value.strip_prefix("0x") {
-            Some(hex) => u16::from_str_radix(hex, 16).ok()?,
-            None => value.parse().ok()?,
-        };
-        let bit = match name {
-            "flags" => {
-                header.flags = value.try_into().ok()?;
-                0
-            }
-            "gso_type" => {
-                header.gso_type = value.try_into().ok()?;
-                1
-            }
-            "hdr_len" => {
-                header.hdr_len = value;
-                2
-            }
-            "gso_size" => {
-                header.gso_size = value;
-                3
-            }
-            "csum_start" => {
-                header.csum_start = value;
-                4
-            }
-            "csum_offset" => {
-                header.csum_offset = value;
-                5
-            }
-            _ => return None,
-        };
-        if seen & (1 << bit) != 0 {
-            return None;
-        }
-        seen |= 1 << bit;
-    }
-    (seen == 0b11_1111).then_some(header)
-}
-
-/// The comment that keeps a header.
-fn comment(header: &VnetHeader) -> String {
-    let VnetHeader { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, .. } = header;
-    format!(
-        "{COMMENT} flags=0x{flags:02x} gso_type=0x{gso_type:02x} hdr_len={hdr_len} \
-         gso_size={gso_size} csum_start={csum_start} csum_offset={csum_offset}"
-    )
-}
-
-/// Writes a pcapng file of Ethernet frames with nanosecond timestamps, each frame with its header
-/// in a comment. [`finish`](Self::finish) tells whether all of it was written; a writer that is
-/// dropped writes what it can.
-#[derive(Debug)]
-pub struct CaptureWriter {
-    path: PathBuf,
-    file: BufWriter<File>,
-    complete_checksums: bool,
-}
-
-impl CaptureWriter {
-    /// Starts a new file, replacing one of that name.
-    ///
-    /// # Errors
-    /// [`CaptureError::Io`].
-    pub fn create(path: &Path) -> Result<Self, CaptureError> {
-        let file =
-            File::create(path).map_err(|source| CaptureError::Io { path: path.into(), source })?;
-        let file = BufWriter::new(file);
-        let mut writer = Self { path: path.into(), file, complete_checksums: false };
-        // `to_vec` fills in magic numbers and lengths.
-        let mut section = SectionHeaderBlock {
-            block_type: 0,
-            block_len1: 0,
-            bom: 0,
-            major_version: 1,
-            minor_version: 0,
-            section_len: -1,
-            options: Vec::new(),
-            block_len2: 0,
-        };
-        let mut interface = InterfaceDescriptionBlock {
-            block_type: 0,
-            block_len1: 0,
-            linktype: Linktype::ETHERNET,
-            reserved: 0,
-            snaplen: 0,
-            options: Vec::new(),
-            block_len2: 0,
-            // Nanoseconds.
-            if_tsresol: 9,
-            if_tsoffset: 0,
-        };
-        writer.put(&mut section)?;
-        writer.put(&mut interface)?;
-        Ok(writer)
-    }
-
-    /// Whether to [complete](complete_checksum) the checksums of the frames that follow.
-    pub fn set_complete_checksums(&mut self, complete: bool) {
-        self.complete_checksums = complete;
-    }
-
-    /// Appends a frame that was seen `time` after the epoch.
-    ///
-    /// # Errors
-    /// [`CaptureError::Io`].
-    pub fn write(&mut self, frame: &Frame, time: Duration) -> Result<(), CaptureError> {
-        let padded = |mut bytes: Vec<u8>| {
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes
-        };
-        let len = frame.bytes.len() as u32;
-        let mut data = frame.bytes.clone();
-        let mut header = frame.header;
-        if self.complete_checksums {
-            header = complete_checksum(header, &mut data);
-        }
-        let data = padded(data);
-        let comment = comment(&header).into_bytes();
-        let option = |code, len: usize, value| PcapNGOption {
-            code,
-            len: len as u16,
-            value: Cow::Owned(value),
-        };
-        let nanoseconds = time.as_nanos() as u64;
-        let mut packet = EnhancedPacketBlock {
-            block_type: 0,
-            block_len1: 0,
-            if_id: 0,
-            ts_high: (nanoseconds >> 32) as u32,
-            ts_low: nanoseconds as u32,
-            caplen: len,
-            origlen: len,
-            data: &data,
-            options: vec![
-                option(OptionCode::Comment, comment.len(), padded(comment)),
-                option(OptionCode::EndOfOpt, 0, Vec::new()),
-            ],
-            block_len2: 0,
-        };
-        self.put(&mut packet)
-    }
-
-    fn put(&mut self, block: &mut impl ToVec) -> Result<(), CaptureError> {
-        let failed = |source| CaptureError::Io { path: self.path.clone(), source };
-        let bytes = block.to_vec().map_err(|e| failed(std::io::Error::other(e.to_string())))?;
-        self.file.write_all(&bytes).map_err(failed)
-    }
-
-    /// Writes out what is still buffered.
-    ///
-    /// # Errors
-    /// [`CaptureError::Io`].
-    pub fn finish(mut self) -> Result<(), CaptureError> {
-        self.file.flush().map_err(|source| CaptureError::Io { path: self.path.clone(), source })
     }
 }

@@ -1,12 +1,15 @@
 //! Where a device's frames come from.
 
 mod capture;
+mod capture_writer;
 mod checksum;
 mod ethernet;
 mod generator;
+mod header_comment;
 mod tap;
 
-pub use capture::{Capture, CaptureError, CaptureFormat, CaptureWriter};
+pub use capture::{Capture, CaptureError, CaptureFormat};
+pub use capture_writer::CaptureWriter;
 pub use checksum::complete_checksum;
 pub use ethernet::derive_header;
 pub use generator::{Generator, Sizes};
