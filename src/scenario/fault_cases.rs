@@ -47,9 +47,13 @@ impl Fault {
                 .into(),
             Self::F03 => {
                 let again = Action::Again { back: 0, len: None };
-                let first = FaultCase::new(BAD_ID).act([good().into()]).delivers(GOOD);
                 let together = FaultCase::new(BAD_ID).act([good().into(), again.clone()]);
-                vec![first.act([again]), together.delivers(GOOD)]
+                let first = FaultCase::new(BAD_ID).act([good().into()]).delivers(GOOD);
+                let cases = [
+                    (target.buffers > 1, together.delivers(GOOD)),
+                    (target.stays_unposted, first.act([again])),
+                ];
+                cases.into_iter().filter_map(|(can_be, case)| can_be.then_some(case)).collect()
             }
             Self::F04 => {
                 let first = FaultCase::new(Answer::Undetectable).act([good().into()]);
@@ -71,7 +75,7 @@ impl Fault {
                 .map(|n| Sending { num_buffers: Some(n), ..good() })
                 .map(|sending| sent(Answer::Deliver, sending).delivers(GOOD))
                 .into(),
-            Self::F18 => [target.buffers + 1, 0x7fff, 0x8000]
+            Self::F18 => [target.buffers + 1, 0x7fff.max(target.buffers + 1), 0xffff]
                 .map(|by| FaultCase::new(Answer::Break(IndexJump)).act([Action::Jump { by }]))
                 .into(),
             Self::F19 => {
@@ -158,7 +162,7 @@ impl Fault {
                 let bad = Action::Send(Sending { len: vec![(0, 1)], ..good() });
                 let place =
                     |pass| Place { point: Point::AfterRearm, pass, actions: vec![bad.clone()] };
-                let at = (1..=64).map(place).collect();
+                let at = (1..=16).map(place).collect();
                 let poll = Operation::Poll { budget: 2, at };
                 vec![FaultCase::new(Answer::Drop(ShortPacket)).then(poll)]
             }
@@ -178,6 +182,8 @@ impl Fault {
                 .map(|sending| sent(Answer::Break(BufferCount), sending))
                 .into(),
             Self::F12 => target.around_the_frag_limit(),
+            // The others take packets of up to six buffers.
+            _ if target.buffers < 6 || target.max_frags < 6 => Vec::new(),
             Self::F13 => (1..=3u8)
                 .map(|hold| {
                     let held = sent(Answer::Deliver, Sending { hold, ..merged() });
@@ -251,6 +257,8 @@ struct Target {
     buffers: u16,
     max_frags: u16,
     pages_per_buffer: u16,
+    /// Whether a buffer that has come back is not posted again by the same poll (section 8).
+    stays_unposted: bool,
     /// Whether the packet's first bytes are copied.
     private_head: bool,
     eager: bool,
@@ -267,13 +275,16 @@ impl Target {
             Mode::Mergeable => PAGE_SIZE as u32,
         };
         let eager = config.strategy == Strategy::Eager;
+        let buffers = (config.ring_size as usize / config.descriptors_per_buffer()) as u16;
+        let need = if mode == Mode::Mergeable { config.max_frags + 1 } else { 1 };
         Self {
             mode,
             mergeable: mode == Mode::Mergeable,
             features: config.features,
             header_len,
             room,
-            buffers: (config.ring_size as usize / config.descriptors_per_buffer()) as u16,
+            buffers,
+            stays_unposted: buffers - 1 >= (buffers / 2).max(need),
             max_frags: config.max_frags,
             pages_per_buffer: config.pages_per_buffer() as u16,
             private_head: mode == Mode::Mergeable || (mode == Mode::Big && !eager),
@@ -327,17 +338,14 @@ impl Target {
         const LATER: u32 = 3000;
         let mut cases = Vec::new();
         for (first, most) in [(128, self.max_frags + 1), (129, self.max_frags)] {
-            for n in [most - 1, most, most + 1] {
-                if n < 1 || n > self.buffers.min(64) {
+            for n in (most - 1).max(1)..=most + 1 {
+                let size = first + LATER * u32::from(n - 1);
+                if n > self.buffers.min(64) || size > 70_000 {
                     continue;
                 }
-                let size = first + LATER * u32::from(n - 1);
                 let mut fill = vec![LATER; usize::from(n)];
                 fill[0] = self.header_len + first;
                 let sending = Sending { buffers: Some(n as u8), fill, ..Sending::new(size) };
-                if size > 70_000 {
-                    continue;
-                }
                 cases.push(if n > most {
                     let answer = Answer::Drop(DeviceFault::TooManyFrags);
                     FaultCase::new(answer).act([sending.into()])
@@ -351,9 +359,9 @@ impl Target {
 
     /// F38: at each page of the first buffers, at the first skb; memory is back at the next poll.
     fn out_of_memory(&self) -> Vec<FaultCase> {
-        let pages = 2 * self.pages_per_buffer + 2;
+        let pages = (2 * self.pages_per_buffer + 2).min(self.buffers * self.pages_per_buffer);
         let of_pages = (0..pages).map(|skip| Operation::FailPages { skip, count: 1 });
-        let skbs = if self.eager || self.mode == Mode::Small { 3 } else { 0 };
+        let skbs = if self.eager || self.mode == Mode::Small { self.buffers.min(3) } else { 0 };
         let of_skbs = (0..skbs).map(|skip| Operation::FailSkbs { skip, count: 1 });
         let case = |failure| {
             let operations = vec![failure, Operation::Refill, POLL];

@@ -15,7 +15,8 @@ mod tampering;
 use vnet_rx::device::{Sending, pattern};
 use vnet_rx::receive::{DeviceFault, RxError, Strategy};
 use vnet_rx::scenario::{
-    Answer, COUNTERS, Fault, FaultCase, Observation, Operation, Outcome, Runner, ScenarioConfig,
+    Answer, COUNTERS, Fault, FaultCase, Observation, Operation, Outcome, Runner, Scenario,
+    ScenarioConfig,
 };
 use vnet_rx::virtio::{Dialect, Mode};
 
@@ -148,7 +149,8 @@ impl World {
             }
             Answer::Undetectable => {}
         }
-        if self.broken().is_some() {
+        // A device that replays ids has lost track of which buffer is which.
+        if self.broken().is_some() || case.answer == Answer::Undetectable {
             self.step(&Operation::Reset);
         }
         self.expect_next_good();
@@ -177,7 +179,7 @@ impl World {
         assert_eq!(self.seen.state.unwrap().num, self.seen.state.unwrap().max, "full again");
         self.delivered.clear();
         self.act(Sending { seed: 200, ..Sending::new(777) });
-        assert_eq!(self.delivered, [pattern(777, 200)], "{:?}", self.config);
+        assert!(self.delivered == [pattern(777, 200)], "{:?}", self.config);
         self.step(&Operation::ReleaseAll);
         self.step(&Operation::Close);
         let pages = self.config.pages as usize;
@@ -200,6 +202,37 @@ fn f37_the_whole_catalogue_around_the_wrap_of_the_index() {
                 for case in fault.cases(&config.rx_config().unwrap()) {
                     World::new(&config).expect(*fault, &case);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_holds_on_rings_of_other_sizes() {
+    let sizes = [(2, 18), (4, 2), (8, 1), (16, 6), (32, 18), (256, 3), (1024, 45)];
+    for (ring_size, max_frags) in sizes {
+        for config in configs(&Mode::ALL) {
+            let mut config = ScenarioConfig { ring_size, max_frags, pages: 4096, ..config };
+            let Ok(rx_config) = config.rx_config() else { continue };
+            // Enough for a full ring and for what is held.
+            config.pages = rx_config.pages_per_ring() as u32 + 200;
+            for fault in Fault::ALL {
+                for case in fault.cases(&rx_config) {
+                    World::new(&config).expect(*fault, &case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_case_can_be_written_down() {
+    for config in configs(&Mode::ALL) {
+        for fault in Fault::ALL {
+            for case in fault.cases(&config.rx_config().unwrap()) {
+                let (config, operations) = (config.clone(), case.operations);
+                let scenario = Scenario { config, operations, ..Scenario::default() };
+                assert_eq!(Scenario::from_json(&scenario.to_json()), Ok(scenario));
             }
         }
     }
