@@ -284,7 +284,7 @@ impl Target {
             header_len,
             room,
             buffers,
-            stays_unposted: buffers - 1 >= (buffers / 2).max(need),
+            stays_unposted: buffers > (buffers / 2).max(need),
             max_frags: config.max_frags,
             pages_per_buffer: config.pages_per_buffer() as u16,
             private_head: mode == Mode::Mergeable || (mode == Mode::Big && !eager),
