@@ -81,7 +81,7 @@ def test_mutants_in_json_and_as_a_table() -> None:
         (("fuzz", "--seconds", "1", "--cases", "1"), "not allowed with argument"),
         (("fuzz", "--mode", "huge"), "invalid choice: 'huge'"),
         (("fuzz", "--seed", str(2**64)), "is not possible: choose 0 to 2^64 - 1"),
-        (("fuzz", "--case-seconds", "0"), "case_seconds 0.0 is not possible"),
+        (("fuzz", "--case-seconds", "0"), "'0' is not possible: choose above 0"),
         (("fuzz", "--driver", "no.module:make"), "cannot be imported"),
         (("fuzz", "--driver", "nonsense"), "give package.module:factory"),
         (("fuzz", "--against", "reference+M99"), "unknown mutant 'M99'"),
@@ -92,7 +92,7 @@ def test_mutants_in_json_and_as_a_table() -> None:
         (("mutants", "--seconds-each", "0"), "--seconds-each 0.0 is not possible"),
         (("mutants", "--seconds-each", "nan"), "--seconds-each nan is not possible"),
         (("mutants", "--seed", str(2**64)), "is not possible: choose 0 to 2^64 - 1"),
-        (("fuzz", "--cases", "1", "--case-seconds", "nan"), "case_seconds nan is not possible"),
+        (("replay", "--case-seconds", "nan", "x"), "'nan' is not possible: choose above 0"),
     ],
 )
 def test_mistakes_are_told_in_a_line(arguments: tuple[str, ...], says: str) -> None:
@@ -108,6 +108,37 @@ def test_a_driver_in_the_current_folder_is_found(tmp_path: Path) -> None:
         [*command, *options], cwd=TOP, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and "used length is" in done.stdout, done.stderr
+
+
+HANGS = """
+from vnet_rx.testing import Reference
+def make(config):
+    driver = Reference()(config)
+    def poll(budget, hook=None):
+        while True:
+            pass
+    driver.poll = poll
+    return driver
+"""
+
+
+def test_a_driver_that_hangs_is_told_by_all_of_them(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+
+    def vnet_rx(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vnet_rx", *arguments, "--driver", "hangs:make"]
+        command += ["--case-seconds", "0.5"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    found = vnet_rx("fuzz", "--cases", "5", "--seed", "1", "--workers", "1")
+    assert found.returncode == 1 and "No answer within 0.5 s" in found.stdout
+    (path,) = (tmp_path / "findings").glob("hang-*.json")
+    again = vnet_rx("replay", str(path))
+    assert (again.returncode, again.stderr) == (1, "")
+    assert "no answer within 0.5 s" in again.stdout
+    shorter = vnet_rx("shrink", str(path))
+    assert (shorter.returncode, shorter.stdout) == (1, "")
+    assert "what hangs is not made shorter" in shorter.stderr
 
 
 CRASHES = """

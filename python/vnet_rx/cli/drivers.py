@@ -5,6 +5,7 @@ import os
 import sys
 
 from vnet_rx.testing import Factory, load
+from vnet_rx.testing.limit import MOST_SECONDS
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,26 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--against", default="reference", metavar="NAME",
         help="what it is compared with (default: reference)",
     )  # fmt: skip
+
+
+def add_limit_to(parser: argparse.ArgumentParser) -> None:
+    """Declare the time limit on a scenario."""
+    parser.add_argument(
+        "--case-seconds", type=_seconds, default=10.0, metavar="S",
+        help="a driver that takes longer for a scenario hangs (default: 10)",
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not possible: choose above 0, {MOST_SECONDS} at most"
+        )
+    return value
 
 
 def given(options: argparse.Namespace) -> str:

@@ -49,10 +49,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--workers", type=at_least(1), default=os.cpu_count() or 1, metavar="N",
         help="processes (default: one a processor)",
     )  # fmt: skip
-    parser.add_argument(
-        "--case-seconds", type=float, default=10.0, metavar="S",
-        help="a scenario that takes longer is a finding: the driver hangs (default: 10)",
-    )  # fmt: skip
+    drivers.add_limit_to(parser)
     parser.add_argument(
         "--save", type=Path, default=Path("findings"), metavar="FOLDER",
         help="where findings are saved, one file each (default: findings)",

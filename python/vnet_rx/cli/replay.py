@@ -7,6 +7,7 @@ from dataclasses import replace
 from vnet_rx.cli import drivers
 from vnet_rx.errors import ConfigError
 from vnet_rx.testing import Scenario, replay
+from vnet_rx.testing.limit import TimeUp, time_limit
 from vnet_rx.testing.run import digests
 from vnet_rx.testing.words import listing
 
@@ -23,6 +24,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="scenarios")
     drivers.add_to(parser)
+    drivers.add_limit_to(parser)
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
     parser.add_argument(
         "--record",
@@ -40,9 +42,15 @@ def run(options: argparse.Namespace) -> int:
     for path in options.files:
         scenario = Scenario.load(path)
         try:
-            replayed = replay(left, right, scenario)
+            with time_limit(options.case_seconds):
+                replayed = replay(left, right, scenario)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+        except TimeUp:
+            results.append((path, False))
+            if not options.json:
+                print(f"{path}: no answer within {options.case_seconds:g} s")
+            continue
         if options.record and replayed.divergence is None:
             replace(scenario, expect=digests(right, scenario)).save(path)
             replayed = replace(replayed, unexpected=None)

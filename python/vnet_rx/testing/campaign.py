@@ -17,14 +17,13 @@ from vnet_rx.errors import ConfigError
 from vnet_rx.testing.compare import Divergence, compare
 from vnet_rx.testing.driver import FAULTS, DriverError, Factory, load
 from vnet_rx.testing.generate import Limits, case_seed, generate, possible_seed
-from vnet_rx.testing.limit import TimeUp, time_limit
+from vnet_rx.testing.limit import MOST_SECONDS, TimeUp, time_limit
 from vnet_rx.testing.minimize import minimize
 from vnet_rx.testing.observe import Observation
 from vnet_rx.testing.scenario import Scenario
 
 CASES_A_TASK: Final = 50
 _ATTEMPTS: Final = 3
-_MOST_SECONDS: Final = 86_400
 _MOST_KINDS: Final = 8
 """Findings of so many kinds are minimised in one task; more of them say nothing new."""
 
@@ -145,9 +144,9 @@ def fuzz(
     ``DriverError``.
     """
     possible_seed(seed)
-    if not 0 < case_seconds <= _MOST_SECONDS:
+    if not 0 < case_seconds <= MOST_SECONDS:
         raise ConfigError(
-            f"case_seconds {case_seconds} is not possible: choose above 0, {_MOST_SECONDS} at most"
+            f"case_seconds {case_seconds} is not possible: choose above 0, {MOST_SECONDS} at most"
         )
     if window < 1:
         raise ConfigError(f"window {window} is not possible: choose at least 1")

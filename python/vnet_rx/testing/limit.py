@@ -6,11 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 
 class TimeUp(BaseException):
     """A case took too long. Not an ``Exception``, so that no driver under test swallows it."""
 
+
+MOST_SECONDS: Final = 86_400
+"""The longest limit: a day."""
 
 _expendable = False
 

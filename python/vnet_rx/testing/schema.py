@@ -277,9 +277,8 @@ CONFIG: Final[dict[str, Field]] = {
 """The fields of a configuration."""
 
 
-def plain(value: object, fields: Mapping[str, Field]) -> dict[str, Any]:
+def plain(value: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
     """Checked fields as they are written: defaults left out, bytes as hexadecimal digits."""
-    assert isinstance(value, Mapping)
     out: dict[str, Any] = {}
     for key, field in fields.items():
         one = value[key]
@@ -289,15 +288,13 @@ def plain(value: object, fields: Mapping[str, Field]) -> dict[str, Any]:
 
 
 def _plain_value(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple | list):
-        return [_plain_value(one) for one in value]
-    if isinstance(value, Mapping):
+    if isinstance(value, (tuple, list)):
+        return [one if type(one) is int else _plain_value(one) for one in value]
+    if isinstance(value, dict):
         if "act" in value:
             return {"act": value["act"], **plain(value, ACTIONS[value["act"]])}
         return {key: _plain_value(one) for key, one in value.items()}
-    return value
+    return value.hex() if isinstance(value, bytes) else value
 
 
 _DEFAULTS: Final = {
