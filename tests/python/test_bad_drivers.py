@@ -1,7 +1,9 @@
 """Drivers under test that misbehave: each is told apart, and none takes the campaign with it."""
 
 import itertools
+import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from vnet_rx.errors import ConfigError
 from vnet_rx.testing import Budget, Config, DriverError, Limits, Reference, fuzz, load
-from vnet_rx.testing.limit import TimeUp, of_the_driver
+from vnet_rx.testing.limit import TimeUp, of_the_driver, time_limit
 
 LIMITS = Limits(("small",), operations=(8, 12))
 
@@ -137,6 +139,23 @@ def test_a_hang_ends_its_task() -> None:
     )
     assert [one.kind for one in report.findings] == ["hang"]
     assert report.cases < 40 and report.seconds < 5
+
+
+def test_a_timer_that_runs_already_runs_on() -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(TimeUp), time_limit(0.05):
+            time.sleep(5)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 0.3
+        deadline = time.monotonic() + 5
+        while not rung and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert rung == [signal.SIGALRM]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_the_engine_where_it_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:

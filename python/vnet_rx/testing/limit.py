@@ -3,6 +3,7 @@
 import faulthandler
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -47,8 +48,9 @@ def time_limit(seconds: float) -> Iterator[None]:
     def up(_signal: int, _frame: FrameType | None) -> None:
         raise TimeUp
 
+    began = time.monotonic()
     before = signal.signal(signal.SIGALRM, up)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     if _expendable:
         faulthandler.dump_traceback_later(3 * seconds + 5, exit=True)
     try:
@@ -58,3 +60,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         if _expendable:
             faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
+        if left:
+            # Somebody else's timer, a test suite's perhaps, runs on.
+            left = max(left - (time.monotonic() - began), 0.001)
+            signal.setitimer(signal.ITIMER_REAL, left, interval)
