@@ -2,7 +2,7 @@
 
 What finds them depends on vnet_rx/testing/generate.py. After a change there:
 
-vnet-rx mutants --seed 2010 --json --save tests/corpus > tests/mutants.json
+vnet-rx mutants --seed 2011 --json --save tests/corpus > tests/mutants.json
 vnet-rx replay --record tests/corpus/m??.json
 python scripts/mutants_table.py
 """

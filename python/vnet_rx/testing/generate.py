@@ -253,9 +253,13 @@ class _Maker:
             size = self.random.randint(14, 1518)
         made: Made = {"act": "send", "size": size, "seed": self.random.randrange(256)}
         if mergeable and self.chance(0.25):
-            buffers = self.one_of((1, 2, 2, 3, 4, 17, 18, 19, 20))
+            frags = self.config.max_frags
+            buffers = self.one_of((1, 2, 2, 3, 4, frags, frags + 1, frags + 1, frags + 2))
             made |= {"buffers": buffers, "size": self._spread(buffers)}
-            if self.chance(0.2):
+            if buffers == frags + 1 and self.chance(0.5):
+                # As many as there may be, if the first fits the head (R5).
+                made["fill"] = [self.one_of((139, 140, 140, 141))]
+            elif self.chance(0.2):
                 made["fill"] = [
                     self.one_of((12, 26, 140, 141, 4095)) for _ in range(min(buffers, 3))
                 ]

@@ -143,8 +143,8 @@ class Rx:
         n = header[6]
         if n == 0:  # R4
             if "M05" in self.mutants:
-                n = ring.completed
-                return self._drop([ring.entry(k)[0] for k in range(n)], "ZeroBuffers")
+                ids = [ring.entry(k)[0] for k in range(ring.completed)]
+                return self._drop([*dict.fromkeys(ids)], "ZeroBuffers")
             return self._drop([head], "ZeroBuffers")
         if n > ring.outstanding:
             raise Untrusted("BufferCount")  # R8
