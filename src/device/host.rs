@@ -125,6 +125,9 @@ impl Host {
             return Ok(Offer::Undeliverable(why));
         }
         let needed = self.header_len + frame.bytes.len();
+        if self.stage_single(frame, needed)? {
+            return Ok(Offer::Delivered(1));
+        }
         let mergeable = self.features.contains(Features::MRG_RXBUF);
         let Gathered { buffers, room, available } = self.gather(needed, usize::MAX)?;
         if room < needed {
@@ -142,6 +145,25 @@ impl Host {
         Ok(Offer::Delivered(buffers))
     }
 
+    /// Puts a frame into the next buffer if that is of one segment and has the `needed` bytes: what
+    /// most frames come to, and nothing has to be gathered for them.
+    #[inline]
+    fn stage_single(&mut self, frame: &Frame, needed: usize) -> Result<bool, HostError> {
+        if self.device.available_at_most(1)? == 0 {
+            return Ok(false);
+        }
+        let Some((head, segment)) = self.device.peek_single()? else { return Ok(false) };
+        if (segment.len as usize) < needed {
+            return Ok(false);
+        }
+        let header = VnetHeader { num_buffers: 1, ..frame.header }.to_bytes();
+        self.device.write_segment(segment, 0, &header[..self.header_len])?;
+        self.device.write_segment(segment, self.header_len, &frame.bytes)?;
+        self.device.push_used(head.into(), needed as u32);
+        self.device.take(1);
+        Ok(true)
+    }
+
     /// Reads as many of the available buffers as `needed` bytes take, or as one frame may take and
     /// there are, of no more than `segments` segments together. None of them is taken.
     pub(super) fn gather(
@@ -149,7 +171,7 @@ impl Host {
         needed: usize,
         segments: usize,
     ) -> Result<Gathered, DriverFault> {
-        let available = self.device.available()?;
+        let available = self.device.available_at_most(u16::MAX)?;
         let most = if self.features.contains(Features::MRG_RXBUF) { available } else { 1 };
         let most = most.min(available);
         let (mut buffers, mut room, mut left) = (0u16, 0, segments);

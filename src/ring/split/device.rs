@@ -71,6 +71,8 @@ pub struct SplitDevice {
     event_idx: bool,
     /// Index of the next avail entry to take.
     next_avail: u16,
+    /// `avail.idx` as last looked at.
+    seen: u16,
     /// Index of the next used entry to write.
     next_used: u16,
     /// `used.idx` as the driver was last told.
@@ -95,6 +97,7 @@ impl SplitDevice {
             memory: Arc::clone(memory),
             event_idx,
             next_avail: first,
+            seen: first,
             next_used: first,
             published: first,
         })
@@ -123,6 +126,54 @@ impl SplitDevice {
         if ahead > size { Err(DriverFault::IndexJump { ahead, size }) } else { Ok(ahead) }
     }
 
+    /// How many buffers are certainly available, `most` at most: the driver's index is looked at only
+    /// if fewer were when it was last. It shares a cache line with the driver, who writes it often.
+    ///
+    /// # Errors
+    /// [`DriverFault::IndexJump`].
+    #[inline]
+    pub fn available_at_most(&mut self, most: u16) -> Result<u16, DriverFault> {
+        let known = self.seen.wrapping_sub(self.next_avail);
+        if known >= most {
+            return Ok(most);
+        }
+        let available = self.available()?;
+        self.seen = self.next_avail.wrapping_add(available);
+        Ok(available.min(most))
+    }
+
+    /// The first available buffer, which there must be, if it is of one segment: its head and that
+    /// segment, checked as [`peek`](Self::peek) checks it.
+    ///
+    /// # Errors
+    /// [`DriverFault`] when the descriptor is malformed.
+    #[inline]
+    pub(crate) fn peek_single(&self) -> Result<Option<(u16, Segment)>, DriverFault> {
+        let head = self.areas.avail_entry(self.next_avail);
+        let (segment, next) = self.read_segment(head)?;
+        Ok(next.is_none().then_some((head, segment)))
+    }
+
+    /// A descriptor of a receive buffer, checked, and the one behind it.
+    #[inline]
+    fn read_segment(&self, id: u16) -> Result<(Segment, Option<u16>), DriverFault> {
+        let size = self.areas.size;
+        if id >= size {
+            return Err(DriverFault::BadDescriptor { id, size });
+        }
+        let desc = self.areas.read_desc(id);
+        let flags = desc.flags.get();
+        if flags & DESC_F_WRITE == 0 || flags & DESC_F_INDIRECT != 0 {
+            return Err(DriverFault::Flags(flags));
+        }
+        let segment = Segment { addr: desc.addr.get(), len: desc.len.get() };
+        if segment.len == 0 {
+            return Err(DriverFault::NoRoom);
+        }
+        self.memory.check(segment.addr, segment.len as usize)?;
+        Ok((segment, (flags & DESC_F_NEXT != 0).then(|| desc.next.get())))
+    }
+
     /// Reads the `k`-th available buffer into `chain` without taking it. `k` must be below
     /// [`available`](Self::available); a stale entry is read otherwise.
     ///
@@ -135,27 +186,13 @@ impl SplitDevice {
         chain.segments.clear();
         let mut id = chain.head;
         loop {
-            if id >= size {
-                return Err(DriverFault::BadDescriptor { id, size });
-            }
             if chain.segments.len() == usize::from(size) {
                 return Err(DriverFault::Loop);
             }
-            let desc = self.areas.read_desc(id);
-            let flags = desc.flags.get();
-            if flags & DESC_F_WRITE == 0 || flags & DESC_F_INDIRECT != 0 {
-                return Err(DriverFault::Flags(flags));
-            }
-            let segment = Segment { addr: desc.addr.get(), len: desc.len.get() };
-            if segment.len == 0 {
-                return Err(DriverFault::NoRoom);
-            }
-            self.memory.check(segment.addr, segment.len as usize)?;
+            let (segment, next) = self.read_segment(id)?;
             chain.segments.push(segment);
-            if flags & DESC_F_NEXT == 0 {
-                return Ok(());
-            }
-            id = desc.next.get();
+            let Some(next) = next else { return Ok(()) };
+            id = next;
         }
     }
 
@@ -252,7 +289,7 @@ impl SplitDevice {
                 continue;
             }
             let (now, later) = bytes.split_at(bytes.len().min(len - at));
-            self.memory.write(segment.addr.wrapping_add(at as u64), now)?;
+            self.write_segment(*segment, at, now)?;
             bytes = later;
             at = 0;
             if bytes.is_empty() {
@@ -260,5 +297,17 @@ impl SplitDevice {
             }
         }
         Ok(all - bytes.len())
+    }
+
+    /// Writes `bytes`, `at` bytes behind the start of a segment that has room for them.
+    #[inline]
+    pub(crate) fn write_segment(
+        &self,
+        segment: Segment,
+        at: usize,
+        bytes: &[u8],
+    ) -> Result<(), DriverFault> {
+        debug_assert!(at + bytes.len() <= segment.len as usize);
+        Ok(self.memory.write(segment.addr.wrapping_add(at as u64), bytes)?)
     }
 }
