@@ -13,7 +13,7 @@ pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
     let random = noise(seed);
     let mut u = Unstructured::new(&random);
     // Now and then bytes that are no scenario, for the reader.
-    if seed % 16 == 0 {
+    if seed.is_multiple_of(16) {
         return libfuzzer_sys::fuzzer_mutate(data, size, max_size);
     }
     let known =
