@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint loom stress sanitize fuzz test-real soak dist-check bench counts docs clean
+.PHONY: help run test lint loom stress sanitize fuzz test-real soak dist-check bench counts peer-dpdk tables docs clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,12 @@ counts:          ## instructions, memory accesses, allocations per packet; needs
 
 bench:           ## Criterion, every question, both strategies: about 25 minutes
 	cargo bench --locked
+
+peer-dpdk:       ## two cores, beside DPDK's virtio pair; needs dpdk-dev and root
+	$(PYTHON) scripts/peer_dpdk.py
+
+tables:          ## the tables of docs/performance.md, from the raw results in docs/results
+	$(PYTHON) scripts/performance_tables.py
 
 docs:            ## the crate's documentation, in target/doc
 	cargo doc --locked --no-deps

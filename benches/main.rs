@@ -10,6 +10,7 @@
 //! | `oom/{strategy}/{case}` | what a refill costs that finds no memory, and one that does again | poll, buffer |
 //! | `ring/{suppression}/{descriptors}` | the ring alone: post, publish, see, take | buffer |
 //! | `threads/{strategy or floor}/{bytes}/{size}` | host and driver on a core each | packet |
+//! | `threads/line/round-trip` | a cache line to the other core and back | round trip |
 //! | `peers/{strategy or driver}/{size}` | other drivers at the same work | packet |
 //!
 //! A cell that cannot exist is named on stderr and left out. Everything received is compared with

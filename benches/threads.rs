@@ -34,6 +34,10 @@ pub fn bench(c: &mut Criterion) {
         return;
     };
     run_on(here);
+    let mut line = Line::new(there);
+    let mut group = c.benchmark_group("threads/line");
+    group.bench_function("round-trip", |b| b.iter_custom(|times| line.round_trips(times)));
+    group.finish();
     for size in SIZES {
         for (copied, bytes) in [(false, "untouched"), (true, "copied")] {
             if copied && size <= GOOD_COPY_LEN {
@@ -181,6 +185,44 @@ fn serve(host: &mut Host, frames: &mut Frames) -> bool {
     }
     host.flush();
     staged > 0
+}
+
+/// A cache line that goes to the other core and comes back: how far apart the two cores are. On a
+/// virtual machine that is not the same every time.
+struct Line {
+    memory: Arc<SharedMemory>,
+    sent: u16,
+    _echo: Busy,
+}
+
+impl Line {
+    fn new(core: usize) -> Self {
+        let memory = SharedMemory::new(4096).expect("memory");
+        let of_echo = Arc::clone(&memory);
+        let mut seen = 0;
+        let echo = Busy::new(core, move || {
+            let sent = of_echo.load16(PRODUCED).expect("inside");
+            let news = sent != seen;
+            if news {
+                seen = sent;
+                of_echo.store16(CONSUMED, seen).expect("inside");
+            }
+            news
+        });
+        Self { memory, sent: 0, _echo: echo }
+    }
+
+    fn round_trips(&mut self, times: u64) -> Duration {
+        let began = Instant::now();
+        for _ in 0..times {
+            self.sent = self.sent.wrapping_add(1);
+            self.memory.store16(PRODUCED, self.sent).expect("inside");
+            while self.memory.load16(CONSUMED).expect("inside") != self.sent {
+                std::hint::spin_loop();
+            }
+        }
+        began.elapsed()
+    }
 }
 
 /// A bare ring of 256 slots in shared memory: what moving the bytes costs by itself.

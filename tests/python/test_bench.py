@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -124,6 +126,13 @@ def test_results_survive_being_kept(results: bench.Results, tmp_path: Path) -> N
     assert again.machine["processor"] and again.machine["kernel"].startswith("Linux")
     assert again.counts == full.counts
     assert list(again.times) == list(full.times)
+
+
+def test_the_tables_of_the_docs_are_what_the_results_say() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "performance_tables.py"
+    command = [sys.executable, str(script), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def spoil(path: Path, text: str) -> Path:

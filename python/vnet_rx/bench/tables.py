@@ -1,7 +1,9 @@
 """Results as tables: for a terminal, and in Markdown for docs/performance.md."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vnet_rx.bench.comparison import compare_strategies
 from vnet_rx.bench.criterion import Cell, Estimate, order
@@ -160,6 +162,22 @@ def peers(results: Results) -> Table:
     for strategy in STRATEGIES:
         columns += [f"{strategy}, ns", "instructions", "times as fast"]
     return Table(columns, rows)
+
+
+def pairs_table(rates: Sequence[Mapping[str, Any]]) -> Table:
+    """What ``make peer-dpdk`` measured: two cores, packets per second."""
+    best = {}
+    for rate in rates:
+        if "DPDK virtio-user" in rate["pair"]:
+            best[rate["size"]] = statistics.median(rate["mpps"])
+    rows = []
+    for rate in sorted(rates, key=lambda rate: int(rate["size"])):
+        median = statistics.median(rate["mpps"])
+        spread = f"{min(rate['mpps']):.2f} to {max(rate['mpps']):.2f}"
+        by_dpdk = f"{median / best[rate['size']]:.2f}" if rate["size"] in best else "-"
+        rows.append([str(rate["size"]), rate["pair"], f"{median:.2f}", spread, by_dpdk])
+    columns = ("frame, bytes", "driver, device", "Mpps", "lowest to highest", "by DPDK's pair")
+    return Table(columns, rows, left=2)
 
 
 def ratio_of(their: Estimate, cell: Cell) -> str:

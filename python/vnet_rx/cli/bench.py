@@ -27,8 +27,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "95 % interval, and instructions, skb allocations and bytes copied per packet, "
         "eager / deferred. A change of time is given only where it stands out from the noise.",
         epilog="Exit status: 0 fine, 2 when there are no results or they cannot be read. `critcmp` "
-        "reads the same tree: `cargo bench -- --save-baseline before`, change something, `cargo "
-        "bench -- --save-baseline after`, `critcmp before after`.",
+        "reads the same tree: `critcmp new -g 'receive/\\w+/(.+)'` for the two strategies; for two "
+        "versions `cargo bench -- --save-baseline before`, another with `after`, `critcmp before "
+        "after`.",
     )
     parser.add_argument(
         "filter",
