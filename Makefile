@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint loom stress sanitize fuzz test-real soak dist-check bench counts peer-dpdk tables docs clean
+.PHONY: help run test lint loom stress sanitize fuzz test-real soak dist-check bench counts peer-dpdk peer-vhost-user tables docs clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,10 @@ test-real: $(VENV)/testing ## the tests against real devices, and a fresh record
 SOAK ?= 1800
 soak: $(VENV)/testing ## real traffic for half an hour a kind (SOAK=seconds), everything accounted for
 	$(BIN)/python scripts/soak.py --seconds $(SOAK)
+
+peer-vhost-user: $(VENV)/installed ## packets per second from a DPDK device, beside DPDK's own driver; needs root
+	cargo build --locked --release --example vhost_receive
+	$(BIN)/python scripts/peer_vhost_user.py
 
 dist-check: $(VENV)/testing ## build wheel and sdist, and run compare from each in an empty environment
 	rm -rf dist target/dist-check

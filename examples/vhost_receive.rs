@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // The clock is read once in a while, not for every batch.
         for _ in 0..256 {
             match device.poll(BUDGET, &mut packets) {
-                Ok(_) => packets.clear(),
+                Ok(_) => device.release(&mut packets),
                 Err(RxError::Broken(fault)) => return Err(format!("broken: {fault}").into()),
                 Err(error) => return Err(error.into()),
             }

@@ -54,14 +54,17 @@ impl State {
             let batch = BATCH.min(budget - received);
             let polled = self.poll(batch, |_| {}).or_raise()?;
             received += polled.received;
-            for packet in self.packets.drain(..) {
-                if let Some(writer) = &mut writer {
+            let written = match &mut writer {
+                None => Ok(()),
+                Some(writer) => self.packets.iter().try_for_each(|packet| {
                     packet.copy_to(&mut frame.bytes);
                     frame.header = packet.header();
-                    writer.write(&frame, now()).or_raise()?;
-                }
-                delivered += 1;
-            }
+                    writer.write(&frame, now())
+                }),
+            };
+            delivered += self.packets.len();
+            self.queue.release(&mut self.packets);
+            written.or_raise()?;
             if polled.received < batch || polled.broken.is_some() {
                 break;
             }

@@ -133,6 +133,12 @@ impl VhostUser {
         Ok(polled)
     }
 
+    /// Takes packets back that are done with; see [`RxQueue::release`].
+    #[inline]
+    pub fn release(&mut self, packets: &mut Vec<Packet>) {
+        self.rx.release(packets);
+    }
+
     /// Sleeps until there is something to poll for: true, or false when `timeout` is over first or
     /// a Unix signal arrived.
     ///
