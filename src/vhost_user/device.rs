@@ -185,11 +185,11 @@ impl VhostUser {
     /// [`reconnect`](Self::reconnect).
     ///
     /// # Errors
-    /// [`VhostUserError`] when it was stopped before, is gone, or does not answer as it should. It
-    /// counts as gone then.
+    /// [`VhostUserError`] when it is gone or does not answer as it should: the queue is broken then.
+    /// [`VhostUserError::Gone`] when it was stopped before.
     pub fn stop(&mut self) -> Result<(), VhostUserError> {
         let stopped = self.link.session.stop();
-        if stopped.is_err() {
+        if !matches!(stopped, Ok(()) | Err(VhostUserError::Gone)) {
             // Broken or closed before is as good.
             let _ = self.rx.disconnect();
         }

@@ -176,10 +176,13 @@ impl Opening {
             notifications: AtomicU64::new(0),
         };
         // An answer with more bytes than it should have leaves some behind.
-        if session.is_gone() {
-            return Err(VhostUserError::Garbled("SET_VRING_ENABLE"));
+        match session.look() {
+            events if events.is_empty() => Ok(session),
+            events if events.intersects(PollFlags::HUP | PollFlags::RDHUP) => {
+                Err(VhostUserError::Closed("SET_VRING_ENABLE"))
+            }
+            _ => Err(VhostUserError::Garbled("SET_VRING_ENABLE")),
         }
-        Ok(session)
     }
 }
 
@@ -212,9 +215,16 @@ impl Session {
 
     /// Whether the device hung up, or sent something though nothing was asked. Never waits.
     pub fn is_gone(&self) -> bool {
+        !self.look().is_empty() && self.is_running()
+    }
+
+    /// What has happened on the socket.
+    fn look(&self) -> PollFlags {
         let mut fds = [self.watch()];
-        let spoke = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n > 0);
-        spoke && self.is_running()
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(1..) => fds[0].revents(),
+            _ => PollFlags::empty(),
+        }
     }
 
     /// Sleeps until the device notifies, is gone, or `timeout` is over.
@@ -226,7 +236,9 @@ impl Session {
                 self.notifications();
                 Wake::Called
             }
-            Ok(_) => Wake::Gone,
+            Ok(_) if self.is_running() => Wake::Gone,
+            // It answers to being stopped, in another thread.
+            Ok(_) => Wake::TimedOut,
         }
     }
 
