@@ -108,12 +108,14 @@ impl<P: Policy> Queue<P> {
         }
     }
 
-    /// See [`RxQueue::poll_with`](super::RxQueue::poll_with).
+    /// See [`RxQueue::poll_with`](super::RxQueue::poll_with) and, without `rearm`,
+    /// [`RxQueue::poll_busy`](super::RxQueue::poll_busy).
     #[inline]
     pub(super) fn poll(
         &mut self,
         budget: usize,
         packets: &mut Vec<Packet>,
+        rearm: bool,
         mut hook: impl FnMut(Point),
     ) -> Result<Polled, RxError> {
         self.ready()?;
@@ -123,7 +125,7 @@ impl<P: Policy> Queue<P> {
         self.stats.polls += 1;
         self.ring.disarm();
         let before = packets.len();
-        let (received, broken) = match self.drain(budget, packets, &mut hook) {
+        let (received, broken) = match self.drain(budget, packets, rearm, &mut hook) {
             Ok(received) => (received, None),
             Err((received, fault)) => {
                 self.break_with(fault);
@@ -143,6 +145,7 @@ impl<P: Policy> Queue<P> {
         &mut self,
         budget: usize,
         packets: &mut Vec<Packet>,
+        rearm: bool,
         hook: &mut impl FnMut(Point),
     ) -> Result<usize, (usize, DeviceFault)> {
         let mut received = 0;
@@ -159,7 +162,7 @@ impl<P: Policy> Queue<P> {
             if self.refill_needed || self.ring.outstanding() < (self.max / 2).max(self.need) {
                 self.fill();
             }
-            if received >= budget {
+            if received >= budget || !rearm {
                 return Ok(received);
             }
             hook(Point::BeforeRearm);

@@ -98,7 +98,22 @@ impl RxQueue {
         packets: &mut Vec<Packet>,
         hook: impl FnMut(Point),
     ) -> Result<Polled, RxError> {
-        each!(&mut self.queue, queue => queue.poll(budget, packets, hook))
+        each!(&mut self.queue, queue => queue.poll(budget, packets, true, hook))
+    }
+
+    /// [`poll`](Self::poll) that leaves the queue disarmed, for a driver that polls without a pause:
+    /// being asked for a notification costs a device that works by itself a system call. Before
+    /// sleeping, [`prepare_to_sleep`](Self::prepare_to_sleep) arms the queue.
+    ///
+    /// # Errors
+    /// As for [`poll`](Self::poll).
+    #[inline]
+    pub fn poll_busy(
+        &mut self,
+        budget: usize,
+        packets: &mut Vec<Packet>,
+    ) -> Result<Polled, RxError> {
+        each!(&mut self.queue, queue => queue.poll(budget, packets, false, |_| {}))
     }
 
     /// Takes packets back that are done with, all of them: what dropping them one after the other

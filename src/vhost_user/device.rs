@@ -122,13 +122,14 @@ impl VhostUser {
         Ok(())
     }
 
-    /// Receives at most `budget` packets; see [`RxQueue::poll`].
+    /// Receives at most `budget` packets, without asking to be notified of more, which
+    /// [`wait`](Self::wait) does; see [`RxQueue::poll_busy`].
     ///
     /// # Errors
     /// [`RxError`].
     #[inline]
     pub fn poll(&mut self, budget: usize, packets: &mut Vec<Packet>) -> Result<Polled, RxError> {
-        let mut polled = self.rx.poll(budget, packets)?;
+        let mut polled = self.rx.poll_busy(budget, packets)?;
         self.link.after_poll(&mut self.rx, &mut polled);
         Ok(polled)
     }

@@ -1,7 +1,7 @@
 //! Refill, its memory, budgets, arming and kicks (RECEIVE.md, sections 6 and 8).
 
 use vnet_rx::memory::PageArena;
-use vnet_rx::receive::{DeviceFault, RxConfig, RxError, RxQueue, Strategy};
+use vnet_rx::receive::{DeviceFault, Readiness, RxConfig, RxError, RxQueue, Strategy};
 use vnet_rx::virtio::{Features, Mode};
 
 use crate::rig::{Rig, configs, every_config, one, pattern};
@@ -126,6 +126,33 @@ fn bad_packets_use_the_budget_up_like_good_ones() {
         }
         assert_eq!(rig.poll(3).received, 3);
         assert_eq!(rig.faults(DeviceFault::ShortPacket), 3);
+    }
+}
+
+#[test]
+fn a_busy_poll_never_asks_to_be_notified_and_preparing_to_sleep_does() {
+    for config in every_config() {
+        let mut rig = Rig::new(RxConfig { ring_size: 128, ..config });
+        let armed_at = used_event(&rig);
+        for _ in 0..3 {
+            rig.send(one(), 60, None);
+            for delivered in [1, 0] {
+                let polled = rig.queue.poll_busy(8, &mut rig.packets).unwrap();
+                assert_eq!(polled.delivered, delivered);
+            }
+            if event_idx(&rig) {
+                assert_eq!(used_event(&rig), armed_at, "an event index is not moved");
+            } else {
+                assert_eq!(avail_flags(&rig), 1);
+            }
+        }
+        assert_eq!(rig.queue.prepare_to_sleep(), Ok(Readiness::Sleep(None)));
+        if event_idx(&rig) {
+            assert_eq!(used_event(&rig), armed_at.wrapping_add(3));
+        } else {
+            assert_eq!(avail_flags(&rig), 0);
+        }
+        rig.check();
     }
 }
 
