@@ -19,7 +19,10 @@ import vnet_rx
 from . import vhost_peer
 from .vhost_peer import Fault, Peer
 
-TIMEOUT = 0.3
+TIMEOUT = 0.8
+"""Seconds, where a test waits for the end of them."""
+ENOUGH = 10.0
+"""Seconds, where a loaded machine gets the time that it takes."""
 SLACK = 3.0
 """Seconds that a loaded machine may take on top of the timeout."""
 
@@ -50,8 +53,8 @@ def nothing_leaks(timeout: float = TIMEOUT) -> Iterator[None]:
     assert descriptors() == before and threading.active_count() == threads
 
 
-def connect(path: Path, **settings: object) -> vnet_rx.VhostUser:
-    return vnet_rx.VhostUser(path, timeout=TIMEOUT, **settings)  # type: ignore[arg-type]
+def connect(path: Path, timeout: float = ENOUGH, **settings: object) -> vnet_rx.VhostUser:
+    return vnet_rx.VhostUser(path, timeout=timeout, **settings)  # type: ignore[arg-type]
 
 
 def a_packet_each_way(path: Path) -> None:
@@ -79,7 +82,7 @@ def a_packet_each_way(path: Path) -> None:
 
 
 def test_the_handshake_and_a_packet_each_way(tmp_path: Path) -> None:
-    with nothing_leaks():
+    with nothing_leaks(ENOUGH):
         a_packet_each_way(tmp_path / "s")
 
 
@@ -210,8 +213,8 @@ def test_a_peer_that_does_not_accept(tmp_path: Path) -> None:
         listener.listen(0)
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(str(tmp_path / "s"))  # the backlog is full now
-            with pytest.raises(vnet_rx.DeviceTimeout, match=r"no connection at .* within 300ms"):
-                connect(tmp_path / "s")
+            with pytest.raises(vnet_rx.DeviceTimeout, match=r"no connection at .* within 800ms"):
+                connect(tmp_path / "s", TIMEOUT)
 
 
 # What a peer says. `at` is the position of the message that it gets wrong.
@@ -296,11 +299,11 @@ SLOW: list[Fault] = [
 ]
 
 
-def meets(path: Path, at: int, fault: Fault) -> vnet_rx.DeviceError:
+def meets(path: Path, at: int, fault: Fault, timeout: float = ENOUGH) -> vnet_rx.DeviceError:
     """The error that a peer's fault leads to."""
     caught = pytest.raises(vnet_rx.DeviceError)
-    with nothing_leaks(), Peer(path, faults={at: fault}), caught as raised:
-        connect(path)
+    with nothing_leaks(timeout), Peer(path, faults={at: fault}), caught as raised:
+        connect(path, timeout)
     return raised.value
 
 
@@ -335,17 +338,17 @@ def test_f40_a_peer_says_more_than_it_should(tmp_path: Path, at: int) -> None:
         assert value is not None
         peer.answer(request, value + bytes(8))
 
-    error = meets(tmp_path / "s", at, answers_too_much)
+    error = meets(tmp_path / "s", at, answers_too_much, TIMEOUT)
     assert isinstance(error, vnet_rx.DeviceError)
 
 
 @pytest.mark.parametrize("fault", [*SLOW, trickles], ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("at", [0, 7, len(HANDSHAKE) - 1])
+@pytest.mark.parametrize("at", [0, len(HANDSHAKE) - 1])
 def test_f40_a_peer_does_not_answer(tmp_path: Path, at: int, fault: Fault) -> None:
-    error = meets(tmp_path / "s", at, fault)
+    error = meets(tmp_path / "s", at, fault, TIMEOUT)
     if fault is not trickles:
         assert isinstance(error, vnet_rx.DeviceTimeout) and isinstance(error, TimeoutError)
-        assert f"did not answer {HANDSHAKE[at]} within 300ms" in str(error)
+        assert f"did not answer {HANDSHAKE[at]} within 800ms" in str(error)
 
 
 @pytest.mark.parametrize("queues", [0, 0x8001, 2**64 - 1])
@@ -364,13 +367,13 @@ def test_f40_an_absurd_queue_count(tmp_path: Path, queues: int) -> None:
     ],
 )
 def test_f40_a_peer_that_does_not_stop(tmp_path: Path, fault: Fault, at: int) -> None:
-    with nothing_leaks():
+    with nothing_leaks(ENOUGH):
         does_not_stop(tmp_path / "s", at, fault)
 
 
 def does_not_stop(path: Path, at: int, fault: Fault) -> None:
     with Peer(path, faults={len(HANDSHAKE) + at: fault}):
-        with connect(path) as device:
+        with connect(path, TIMEOUT if fault is is_silent else ENOUGH) as device:
             expected = vnet_rx.DeviceTimeout if fault is is_silent else vnet_rx.ProtocolError
             with pytest.raises(expected, match=STOP[at]):
                 device.stop()
@@ -389,7 +392,7 @@ def does_not_stop(path: Path, at: int, fault: Fault) -> None:
 def test_f36_a_device_goes_away_with_buffers_outstanding(
     tmp_path: Path, mode: str, strategy: str
 ) -> None:
-    with nothing_leaks():
+    with nothing_leaks(ENOUGH):
         goes_away(tmp_path / "s", mode, strategy)
 
 
@@ -501,7 +504,7 @@ def test_a_full_transmit_ring(tmp_path: Path) -> None:
 
 def test_listening_for_a_device(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with nothing_leaks():
+    with nothing_leaks(ENOUGH):
         timer = threading.Timer(0.2, lambda: peer.start())
         peer = Peer(path, connect=True)
         timer.start()
@@ -524,14 +527,16 @@ def test_listening_for_a_device(tmp_path: Path) -> None:
 
 def test_listening_where_one_cannot(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with nothing_leaks(), pytest.raises(vnet_rx.DeviceTimeout, match=r"no connection at .*300ms"):
+    with nothing_leaks(), pytest.raises(vnet_rx.DeviceTimeout, match=r"no connection at .*800ms"):
         vnet_rx.VhostUser(path, listen=True, timeout=TIMEOUT)
     assert not path.exists()
     path.write_text("precious")
     with nothing_leaks(), pytest.raises(vnet_rx.DeviceError, match="in use"):
         vnet_rx.VhostUser(path, listen=True, timeout=TIMEOUT)
     assert path.read_text() == "precious"
-    with Peer(tmp_path / "t"):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "t"))
+        other.listen()
         with nothing_leaks(), pytest.raises(vnet_rx.DeviceError, match="in use"):
             vnet_rx.VhostUser(tmp_path / "t", listen=True, timeout=TIMEOUT)
         assert (tmp_path / "t").is_socket()
