@@ -89,28 +89,32 @@ class Device:
         if not ahead or ahead > size:
             return
         entries, mask = self.avail + 4, size - 1
+        read = 0
         for index in range(self.next_avail, self.next_avail + ahead):
+            if read >= size:
+                break  # No driver has more descriptors: loops, after a scribble.
             head = load16(entries + 2 * (index & mask))
-            parts = self._chain(head)
-            if parts is not None and len(self.ready) < _READY_KEPT:
+            parts, sound = self._chain(head)
+            read += len(parts) or 1
+            if sound and len(self.ready) < _READY_KEPT:
                 self.ready.append((head, parts))
         self.next_avail = self.next_avail + ahead & 0xFFFF
 
-    def _chain(self, at: int) -> Parts | None:
-        """The memory of the chain that starts at descriptor ``at``, or None if it is malformed."""
+    def _chain(self, at: int) -> tuple[Parts, bool]:
+        """The memory of the chain that starts at descriptor ``at``, and whether it is sound."""
         read, low, end, size = self.memory.read, self._low, self._end, self.size
         parts: list[tuple[int, int]] = []
         while at < size and len(parts) < size:
             addr, length, flags, after = _DESC.unpack(read(self.desc + 16 * at, 16))
             if flags & (_WRITE | _INDIRECT) != _WRITE or not length:
-                return None
+                break
             if not low <= addr <= end - length:
-                return None
+                break
             parts.append((addr, length))
             if not flags & _NEXT:
-                return parts
+                return parts, True
             at = after
-        return None
+        return parts, False
 
     # -- the used side
 
