@@ -253,7 +253,9 @@ impl RxQueue {
 
     /// The numbers of the pages in the pool, in the order in which they would be taken.
     pub fn pool(&self) -> Vec<u32> {
-        each!(&self.queue, queue => queue.supply().pool.indices().collect())
+        let mut pages = Vec::new();
+        self.each_in_pool(|page| pages.push(page));
+        pages
     }
 
     /// The outstanding buffers.
@@ -280,7 +282,9 @@ impl RxQueue {
 
     /// The free descriptors, in the order in which they would be used.
     pub fn free_descriptors(&self) -> Vec<u16> {
-        each!(&self.queue, queue => queue.ring().free_ids().collect())
+        let mut ids = Vec::new();
+        self.each_free_descriptor(|id| ids.push(id));
+        ids
     }
 }
 
