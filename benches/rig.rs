@@ -89,16 +89,26 @@ impl Frames {
     }
 
     /// The next frame, to be sent.
-    pub fn next(&mut self) -> &Frame {
+    fn next(&mut self) -> &Frame {
         let place = self.sent as usize % self.len();
         let frame = &mut self.frames[place];
         frame.bytes[6..12].copy_from_slice(&self.sent.to_le_bytes()[..6]);
         frame
     }
 
-    /// The frame that [`next`](Self::next) gave was delivered.
-    pub fn was_sent(&mut self) {
-        self.sent += 1;
+    /// Stages frames, at most so many, while there is room, and makes them visible; says how many.
+    pub fn send(&mut self, host: &mut Host, most: usize) -> usize {
+        let mut sent = 0;
+        while sent < most {
+            match host.stage(self.next()).expect("an honest driver") {
+                Offer::Delivered(_) => sent += 1,
+                Offer::NoBuffers(_) => break,
+                Offer::Undeliverable(why) => panic!("{why}"),
+            }
+            self.sent += 1;
+        }
+        host.flush();
+        sent
     }
 
     /// What the next packet received must be, but for its source address.
@@ -228,17 +238,7 @@ impl Rig {
 
 impl Driver for Rig {
     fn send(&mut self, most: usize) -> usize {
-        let mut sent = 0;
-        while sent < most {
-            match self.host.stage(self.frames.next()).expect("an honest driver") {
-                Offer::Delivered(_) => sent += 1,
-                Offer::NoBuffers(_) => break,
-                Offer::Undeliverable(why) => panic!("{why}"),
-            }
-            self.frames.was_sent();
-        }
-        self.host.flush();
-        sent
+        self.frames.send(&mut self.host, most)
     }
 
     #[inline(never)]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use vnet_rx::device::{Host, Offer};
+use vnet_rx::device::Host;
 use vnet_rx::memory::{GUEST_BASE, PageArena, SharedMemory};
 use vnet_rx::receive::{GOOD_COPY_LEN, Packet, RxConfig, RxQueue, Strategy};
 use vnet_rx::virtio::{Dialect, Mode};
@@ -27,7 +27,7 @@ use crate::rig::{Frames, compare_packet};
 const SIZES: [usize; 3] = [60, 1514, 65_536];
 const HEADER: usize = 12;
 /// Frames that the host makes visible together.
-const BURST: u64 = 32;
+const BURST: usize = 32;
 
 pub fn bench(c: &mut Criterion) {
     let Some((here, there)) = two_cores() else {
@@ -128,7 +128,7 @@ impl Pair {
         let mut host = Host::new(arena.memory(), rx.layout(), config.features).expect("a host");
         host.device().disarm();
         let mut sent = Frames::of_size(size, config.features);
-        let host = Busy::new(core, move || serve(&mut host, &mut sent));
+        let host = Busy::new(core, move || sent.send(&mut host, BURST) > 0);
         let frames = Frames::of_size(size, config.features);
         let copies = copied.then(|| vec![0; size]);
         Self { rx, packets: Vec::with_capacity(64), frames, copies, _host: host }
@@ -171,21 +171,6 @@ impl Pair {
         }
         self.frames.skip(first + n - self.frames.received());
     }
-}
-
-/// Stages a burst of frames and makes them visible; says whether there was room for any.
-fn serve(host: &mut Host, frames: &mut Frames) -> bool {
-    let mut staged = 0;
-    while staged < BURST {
-        match host.stage(frames.next()).expect("an honest driver") {
-            Offer::Delivered(_) => staged += 1,
-            Offer::NoBuffers(_) => break,
-            Offer::Undeliverable(why) => panic!("{why}"),
-        }
-        frames.was_sent();
-    }
-    host.flush();
-    staged > 0
 }
 
 /// A cache line that goes to the other core and comes back: how far apart the two cores are. On a

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
-use vnet_rx::device::{Host, Offer};
+use vnet_rx::device::Host;
 use vnet_rx::memory::{GUEST_BASE, SharedMemory};
 use vnet_rx::virtio::{Features, SplitLayout};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -212,17 +212,7 @@ impl VirtioDrivers {
 
 impl Driver for VirtioDrivers {
     fn send(&mut self, most: usize) -> usize {
-        let mut sent = 0;
-        while sent < most {
-            match self.host.stage(self.frames.next()).expect("an honest driver") {
-                Offer::Delivered(_) => sent += 1,
-                Offer::NoBuffers(_) => break,
-                Offer::Undeliverable(why) => panic!("{why}"),
-            }
-            self.frames.was_sent();
-        }
-        self.host.flush();
-        sent
+        self.frames.send(&mut self.host, most)
     }
 
     #[inline(never)]

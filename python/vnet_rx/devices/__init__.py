@@ -28,7 +28,8 @@ class Device(Protocol):
     def pump(self) -> int:
         """Let the device do what it can without waiting; how many frames it is done with.
 
-        Where a device went away and can be had again, this is what reconnects it."""
+        Where a device went away and can be had again, this is what reconnects it, and the one case
+        in which it waits: a vhost-user device is given half a minute to come back."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until there is something to pump or to poll for, at most ``timeout`` seconds.
