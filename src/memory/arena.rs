@@ -5,15 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as SerialNumber, AtomicU64, Ordering};
 
-use zerocopy::{FromBytes, IntoBytes};
-
 use super::PAGE_SIZE;
 use super::address::{GUEST_BASE, MemoryError, OutOfRange};
 use super::failure::FailPlan;
 use super::free_list::{FreeList, NIL};
 use super::pool::PageChain;
 use super::ring_area::{RING_ROOM, RingSpace};
-use super::shared::{Pages, SharedMemory};
+use super::shared::{PageBytes, Pages, SharedMemory};
 
 /// Tells pages of different arenas apart.
 pub(super) type ArenaId = NonZeroU32;
@@ -108,7 +106,7 @@ impl PageArena {
     }
 
     /// Takes a page; `None` when no page is free or an injected failure strikes.
-    #[inline]
+    #[inline(never)]
     pub fn alloc_page(&self) -> Option<Page> {
         if self.failures.strikes() {
             return None;
@@ -235,18 +233,10 @@ impl PageArena {
         self.pages.memory()
     }
 
-    /// Copies bytes of a page out, from `offset` on.
-    ///
-    /// The range is inside the page, or it is a mistake of the caller.
+    /// The bytes of a page.
     #[inline]
-    pub(crate) fn read(&self, page: &Page, offset: usize, bytes: &mut [u8]) {
-        self.pages.read_into(page.index, offset, bytes);
-    }
-
-    /// Copies the value that a page begins with out.
-    #[inline]
-    pub(crate) fn read_start<T: FromBytes + IntoBytes>(&self, page: &Page) -> T {
-        self.pages.read_start(page.index)
+    pub(crate) fn bytes(&self, page: &Page) -> PageBytes<'_> {
+        self.pages.bytes(page.index)
     }
 
     /// A pointer to `len` bytes of a page, for those that export a view of it.

@@ -39,6 +39,7 @@ impl FailPlan {
     }
 
     #[cold]
+    #[inline(never)]
     fn advance(&self) -> bool {
         let mut plan = self.plan.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if plan.skip > 0 {

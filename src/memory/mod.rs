@@ -35,7 +35,7 @@ pub use slab::{Recycle, Slab, Slot};
 
 #[cfg(loom)]
 pub use free_list::FreeList;
-pub(crate) use shared::{Slots, Window};
+pub(crate) use shared::{PageBytes, Slots, Window};
 pub(crate) use table::Table;
 
 /// Bytes in a page (RECEIVE.md, section 1).

@@ -51,21 +51,33 @@ impl PageChain {
         Self { pages: Some((first, last, len, arena.id())) }
     }
 
-    /// Puts a page of `arena` in front.
+    /// Puts pages of `arena` in front, `first` and then as many as `more` has; the last of them
+    /// ends as the first.
     #[inline]
-    pub fn push_front(&mut self, page: Page, arena: &PageArena) {
-        let index = arena.own(page);
-        self.pages = Some(match self.pages {
+    pub fn push_front(
+        &mut self,
+        first: Page,
+        mut more: impl FnMut() -> Option<Page>,
+        arena: &PageArena,
+    ) {
+        let mut front = arena.own(first);
+        let (last, mut len) = match self.pages {
             None => {
-                arena.set_link(index, NIL);
-                (index, index, 1, arena.id())
+                arena.set_link(front, NIL);
+                (front, 1)
             }
-            Some((first, last, len, owner)) => {
+            Some((behind, last, len, owner)) => {
                 arena.check(owner);
-                arena.set_link(index, first);
-                (index, last, len + 1, owner)
+                arena.set_link(front, behind);
+                (last, len + 1)
             }
-        });
+        };
+        while let Some(page) = more() {
+            let page = arena.own(page);
+            arena.set_link(page, front);
+            (front, len) = (page, len + 1);
+        }
+        self.pages = Some((front, last, len, arena.id()));
     }
 
     /// Appends all pages of another chain, in their order.
@@ -130,14 +142,16 @@ pub struct PagePool {
     gives: u64,
     /// Pages put back by [`drain`](Self::drain).
     drained: u64,
-    /// First of the linked pages that were allocated ahead for the refill at hand; none otherwise.
+    /// First of the linked pages that were allocated ahead for the refill at hand, and how many
+    /// they are; none otherwise.
     reserve: u32,
+    reserved: u32,
 }
 
 impl PagePool {
     /// An empty pool over `arena`.
     pub fn new(arena: Arc<PageArena>) -> Self {
-        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0, reserve: NIL }
+        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0, reserve: NIL, reserved: 0 }
     }
 
     /// Sews a whole chain, in its own order, in front of the pool.
@@ -161,6 +175,14 @@ impl PagePool {
         self.sew(page, page, 1);
     }
 
+    /// Gives a page that is known to be the arena's: one that a buffer of the queue's was made of.
+    #[inline(always)]
+    pub(crate) fn give_back(&mut self, page: Page) {
+        let (page, arena) = page.into_parts();
+        debug_assert!(arena == self.arena.id());
+        self.sew(page, page, 1);
+    }
+
     #[inline]
     fn sew(&mut self, first: u32, last: u32, len: u32) {
         self.arena.set_link(last, self.head);
@@ -172,18 +194,25 @@ impl PagePool {
     /// [`PageArena::alloc_page`].
     #[inline(always)]
     pub fn get_a_page(&mut self) -> Option<Page> {
-        if self.head == NIL {
+        let page = self.head;
+        if page == NIL {
             return self.alloc_page();
         }
         self.gets += 1;
-        Some(self.pop())
+        self.head = self.unlink(page);
+        Some(Page::from_parts(page, self.arena.id()))
     }
 
     /// Takes `n` pages, as so many calls of [`get_a_page`](Self::get_a_page) would, as one chain.
     /// If there are not so many, those taken go back as one chain.
     pub fn get_pages(&mut self, n: usize) -> Option<PageChain> {
         if n > 0 && n <= self.len() {
-            return Some(self.cut(n));
+            self.gets += n as u64;
+            return Some(Self::cut(&self.arena, &mut self.head, n));
+        }
+        if n > 0 && self.head == NIL && n <= self.reserved as usize {
+            self.reserved -= n as u32;
+            return Some(Self::cut(&self.arena, &mut self.reserve, n));
         }
         let mut chain = PageChain::new();
         for _ in 0..n {
@@ -196,15 +225,14 @@ impl PagePool {
         Some(chain)
     }
 
-    /// Cuts off the first `n` pages, which there must be.
-    fn cut(&mut self, n: usize) -> PageChain {
-        let (first, mut last) = (self.head, self.head);
+    /// Cuts off the first `n` pages, which there must be, of the list that starts at `head`.
+    fn cut(arena: &PageArena, head: &mut u32, n: usize) -> PageChain {
+        let (first, mut last) = (*head, *head);
         for _ in 1..n {
-            last = self.arena.link(last);
+            last = arena.link(last);
         }
-        self.head = self.arena.link(last);
-        self.gets += n as u64;
-        PageChain::from_list(first, last, n as u32, &self.arena)
+        *head = arena.link(last);
+        PageChain::from_list(first, last, n as u32, arena)
     }
 
     /// Gives every page of a chain by itself, first page first: the last ends on top.
@@ -227,18 +255,20 @@ impl PagePool {
         debug_assert!(self.reserve == NIL, "the last reserve was not used up");
         if n > 1 {
             let pages = self.arena.alloc_pages(u32::try_from(n).unwrap_or(u32::MAX));
-            self.reserve = pages.into_list(&self.arena).map_or(NIL, |(first, _, _)| first);
+            let pages = pages.into_list(&self.arena);
+            (self.reserve, self.reserved) = pages.map_or((NIL, 0), |(first, _, len)| (first, len));
         }
     }
 
     /// Takes a page from the arena, by way of the reserve.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc_page(&mut self) -> Option<Page> {
         let page = self.reserve;
         if page == NIL {
             return self.arena.alloc_page();
         }
         self.reserve = self.unlink(page);
+        self.reserved -= 1;
         Some(Page::from_parts(page, self.arena.id()))
     }
 

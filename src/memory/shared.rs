@@ -12,6 +12,7 @@
 //! Under `--cfg loom` the file `shared_model.rs` takes this one's place, with the same interface.
 
 use std::fs::File;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -339,47 +340,57 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// The first byte of a page.
+    /// The bytes of a page.
     #[inline]
-    fn at(&self, page: u32) -> NonNull<u8> {
+    pub(crate) fn bytes(&self, page: u32) -> PageBytes<'_> {
         assert!(page < self.count, "there is no such page");
         // SAFETY: all `count` pages are inside the mapping.
-        unsafe { self.start.add(page as usize * PAGE_SIZE) }
-    }
-
-    /// The byte at `offset` of a page, from which `len` bytes are inside of it.
-    #[inline]
-    fn part(&self, page: u32, offset: usize, len: usize) -> NonNull<u8> {
-        assert!(offset + len <= PAGE_SIZE, "an access would leave the page");
-        // SAFETY: inside the page, as just asserted; neither number is near overflowing.
-        unsafe { self.at(page).add(offset) }
-    }
-
-    /// Copies the plain value at the start of a page out.
-    #[inline]
-    pub(crate) fn read_start<T: FromBytes>(&self, page: u32) -> T {
-        const { assert!(size_of::<T>() <= PAGE_SIZE) };
-        // SAFETY: inside the page; any bytes are a valid `T: FromBytes`.
-        unsafe { self.at(page).cast::<T>().read_unaligned() }
-    }
-
-    /// Copies bytes out, from `offset` of a page on.
-    #[inline]
-    pub(crate) fn read_into(&self, page: u32, offset: usize, bytes: &mut [u8]) {
-        let from = self.part(page, offset, bytes.len());
-        // SAFETY: the source is inside the page, the target an exclusive borrow of private memory.
-        unsafe { copy(from.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        PageBytes { start: unsafe { self.start.add(page as usize * PAGE_SIZE) }, of: PhantomData }
     }
 
     /// A pointer to `len` bytes at `offset` of a page, for those that export a view of it.
     #[cfg(feature = "python")]
     pub(crate) fn pointer(&self, page: u32, offset: usize, len: usize) -> *const u8 {
-        self.part(page, offset, len).as_ptr()
+        self.bytes(page).part(offset, len).as_ptr()
     }
 
     /// The region that the pages lie in.
     pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
         &self.memory
+    }
+}
+
+/// The bytes of a page that there is. An offset outside of it is a bug of this crate and panics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageBytes<'a> {
+    start: NonNull<u8>,
+    /// Keeps the mapping alive.
+    of: PhantomData<&'a Pages>,
+}
+
+impl PageBytes<'_> {
+    /// The byte at `offset`, from which `len` bytes are inside the page.
+    #[inline(always)]
+    fn part(&self, offset: usize, len: usize) -> NonNull<u8> {
+        assert!(offset + len <= PAGE_SIZE, "an access would leave the page");
+        // SAFETY: inside the page, as just asserted; neither number is near overflowing.
+        unsafe { self.start.add(offset) }
+    }
+
+    /// Copies the plain value that the page begins with out.
+    #[inline(always)]
+    pub(crate) fn read_start<T: FromBytes>(&self) -> T {
+        const { assert!(size_of::<T>() <= PAGE_SIZE) };
+        // SAFETY: inside the page; any bytes are a valid `T: FromBytes`.
+        unsafe { self.start.cast::<T>().read_unaligned() }
+    }
+
+    /// Copies bytes out, from `offset` on.
+    #[inline(always)]
+    pub(crate) fn read_into(&self, offset: usize, bytes: &mut [u8]) {
+        let from = self.part(offset, bytes.len());
+        // SAFETY: the source is inside the page, the target an exclusive borrow of private memory.
+        unsafe { copy(from.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
     }
 }
 
@@ -469,7 +480,7 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     unsafe {
         if len > 128 {
             ptr::copy_nonoverlapping(from, to, len);
-        } else if len >= 64 {
+        } else if len > 64 {
             copy_ends::<64>(from, to, len);
         } else if len >= 32 {
             copy_ends::<32>(from, to, len);

@@ -213,26 +213,41 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    fn at(&self, page: u32, offset: usize, len: usize) -> usize {
-        assert!(page < self.count && offset + len <= PAGE_SIZE, "an access would leave the page");
-        self.start + page as usize * PAGE_SIZE + offset
-    }
-
-    /// Copies the plain value at the start of a page out.
-    pub(crate) fn read_start<T: FromBytes + IntoBytes>(&self, page: u32) -> T {
-        let mut value = T::new_zeroed();
-        self.memory.copy_out(self.at(page, 0, size_of::<T>()), value.as_mut_bytes());
-        value
-    }
-
-    /// Copies bytes out, from `offset` of a page on.
-    pub(crate) fn read_into(&self, page: u32, offset: usize, bytes: &mut [u8]) {
-        self.memory.copy_out(self.at(page, offset, bytes.len()), bytes);
+    /// The bytes of a page.
+    pub(crate) fn bytes(&self, page: u32) -> PageBytes<'_> {
+        assert!(page < self.count, "there is no such page");
+        PageBytes { start: self.start + page as usize * PAGE_SIZE, of: self }
     }
 
     /// The region that the pages lie in.
     pub(crate) fn memory(&self) -> &Arc<SharedMemory> {
         &self.memory
+    }
+}
+
+/// The bytes of a page that there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageBytes<'a> {
+    start: usize,
+    of: &'a Pages,
+}
+
+impl PageBytes<'_> {
+    fn at(&self, offset: usize, len: usize) -> usize {
+        assert!(offset + len <= PAGE_SIZE, "an access would leave the page");
+        self.start + offset
+    }
+
+    /// Copies the plain value that the page begins with out.
+    pub(crate) fn read_start<T: FromBytes + IntoBytes>(&self) -> T {
+        let mut value = T::new_zeroed();
+        self.of.memory.copy_out(self.at(0, size_of::<T>()), value.as_mut_bytes());
+        value
+    }
+
+    /// Copies bytes out, from `offset` on.
+    pub(crate) fn read_into(&self, offset: usize, bytes: &mut [u8]) {
+        self.of.memory.copy_out(self.at(offset, bytes.len()), bytes);
     }
 }
 

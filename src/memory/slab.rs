@@ -30,10 +30,12 @@ pub trait Recycle {
     fn recycle(&mut self);
 }
 
+/// Starts a cache line, which it shares with what the value begins with.
+#[repr(C, align(64))]
 struct Node<T> {
-    value: T,
     next: *mut Node<T>,
     home: Arc<Home<T>>,
+    value: T,
 }
 
 struct Home<T> {
@@ -173,6 +175,7 @@ impl<T: Recycle> Slab<T> {
 
     /// Puts at least one object on the empty local list, unless the slab is closed.
     #[cold]
+    #[inline(never)]
     fn restock(&mut self) {
         if self.closed {
             return;

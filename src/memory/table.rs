@@ -17,6 +17,23 @@ impl<T> Table<T> {
         let len = len.next_power_of_two();
         Self { values: (0..len).map(value).collect(), mask: len - 1 }
     }
+
+    /// The value of an index that may be anything, if the table, surplus included, has one.
+    #[inline(always)]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        // SAFETY: at most `mask`, and there are `mask + 1` values.
+        (index <= self.mask).then(|| unsafe { self.values.get_unchecked(index as usize) })
+    }
+
+    /// The same, to be changed.
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        if index > self.mask {
+            return None;
+        }
+        // SAFETY: as above.
+        Some(unsafe { self.values.get_unchecked_mut(index as usize) })
+    }
 }
 
 impl<T> Index<u32> for Table<T> {

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use super::config::{MAX_PACKET_LEN, RxConfig};
+use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN, RxConfig};
 use super::skb::{Packet, Skb};
 use super::verdict::data_offset;
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, PagePool, Slab, Slot};
-use crate::ring::split::SplitDriver;
-use crate::ring::{Completion, Head, Segment};
+use crate::memory::{PAGE_SIZE, Page, PageArena, PageBytes, PageChain, PagePool, Slab, Slot};
+use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
 /// Where buffers and packets come from and go back to.
@@ -42,17 +41,21 @@ impl Supply {
         }
     }
 
-    /// An skb with a linear part: 1518 bytes of a page from the arena, at `offset`. One allocation,
-    /// which fails as a whole.
+    /// An skb with a linear part: a page from the arena. One allocation, which fails as a whole.
     #[inline]
-    pub(crate) fn linear_skb(&mut self, offset: usize) -> Option<Slot<Skb>> {
-        let mut skb = self.skbs.alloc()?;
+    pub(crate) fn linear_skb(&mut self) -> Option<LinearSkb> {
+        let skb = self.skbs.alloc()?;
         let Some(page) = self.pool.alloc_page() else {
             self.skbs.cancel(skb);
             return None;
         };
-        skb.set_linear(page, offset);
-        Some(skb)
+        Some(LinearSkb { skb, page })
+    }
+
+    /// Frees an skb that was posted with a linear part: its page goes to the arena.
+    pub(crate) fn free_linear(&mut self, LinearSkb { skb, page }: LinearSkb) {
+        self.arena.put_page(page);
+        self.skbs.free(skb);
     }
 
     /// Gives a chain to the pool, if there is anything on it.
@@ -74,39 +77,43 @@ impl Supply {
         arena.put_pages(pages);
     }
 
-    /// Copies a packet's first bytes into its skb's private head; returns how many.
+    /// Begins the skb of a packet whose first buffer, a mergeable one, holds `len` bytes behind a
+    /// header of `header_len`: what fits into the private head is copied, what is left is frag 0, a
+    /// fully copied page goes to the pool.
     #[inline(always)]
-    pub(crate) fn copy_head(
+    pub(crate) fn first_buffer(
         &mut self,
         skb: &mut Skb,
-        page: &Page,
-        offset: usize,
+        header: HeaderBytes,
+        (page, bytes): (Page, PageBytes<'_>),
+        header_len: u8,
         len: usize,
-    ) -> usize {
-        let copied = skb.copy_head(page, offset, len);
-        self.bytes_copied += copied as u64;
-        copied
-    }
-
-    /// Makes a packet's first mergeable buffer, `len` bytes at `offset` of `page`, the skb's: what
-    /// fits into the private head is copied, what is left is frag 0, a fully copied page goes to
-    /// the pool.
-    #[inline(always)]
-    pub(crate) fn first_buffer(&mut self, skb: &mut Skb, page: Page, offset: usize, len: usize) {
-        let copied = self.copy_head(skb, &page, offset, len);
-        if len > copied {
-            skb.push_frag(page, offset + copied, len - copied);
+    ) {
+        let start = usize::from(header_len);
+        if len <= GOOD_COPY_LEN {
+            skb.begin(header, len, bytes, start, len);
+            self.bytes_copied += len as u64;
+            self.pool.give_back(page);
         } else {
-            self.pool.give_page(page);
+            skb.begin(header, len, bytes, start, GOOD_COPY_LEN);
+            self.bytes_copied += GOOD_COPY_LEN as u64;
+            skb.push_frag(page, start + GOOD_COPY_LEN, len - GOOD_COPY_LEN);
         }
     }
+}
+
+/// An skb posted with the page of its linear part: small mode, eager big mode.
+#[derive(Debug)]
+pub(crate) struct LinearSkb {
+    pub skb: Slot<Skb>,
+    pub page: Page,
 }
 
 /// What a policy needs to know of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     /// h, bytes of the virtio-net header.
-    pub header_len: usize,
+    pub header_len: u8,
     /// Where packet data starts in a small or big buffer's first page.
     pub data_offset: usize,
     /// F.
@@ -117,7 +124,7 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn new(config: &RxConfig) -> Self {
         Self {
-            header_len: config.features.header_len(),
+            header_len: config.features.header_len() as u8,
             data_offset: data_offset(config.dialect()),
             max_frags: usize::from(config.max_frags),
             ring_size: config.ring_size,
@@ -130,19 +137,31 @@ impl Shape {
         self.header_segments(addr, self.data_offset + MAX_PACKET_LEN)
     }
 
-    /// The segments of the first `len` bytes of the page at `addr`, which begin with a header: one
-    /// where the dialect lets header and data be contiguous, else two.
+    /// The same where it is one.
+    #[inline]
+    pub(crate) fn linear_segment(&self, addr: u64) -> Option<Segment> {
+        let len = (self.data_offset + MAX_PACKET_LEN) as u32;
+        self.is_contiguous().then_some(Segment { addr, len })
+    }
+
+    /// Whether the dialect lets header and data be contiguous.
+    #[inline]
+    fn is_contiguous(&self) -> bool {
+        self.data_offset == usize::from(self.header_len)
+    }
+
+    /// The segments of the first `len` bytes of the page at `addr`, which begin with a header.
     #[inline]
     pub(crate) fn header_segments(
         &self,
         addr: u64,
         len: usize,
     ) -> impl Iterator<Item = Segment> + use<> {
-        let (header, data) = (self.header_len, self.data_offset);
-        let split = (data != header).then_some(Segment { addr, len: header as u32 });
-        let start = if split.is_some() { data } else { 0 };
+        let header = Segment { addr, len: self.header_len.into() };
+        let header = (!self.is_contiguous()).then_some(header);
+        let start = if header.is_some() { self.data_offset } else { 0 };
         let data = Segment { addr: addr + start as u64, len: (len - start) as u32 };
-        split.into_iter().chain(std::iter::once(data))
+        header.into_iter().chain(std::iter::once(data))
     }
 }
 
@@ -152,43 +171,16 @@ pub(crate) fn whole_page(arena: &PageArena, page: u32) -> Segment {
     Segment { addr: arena.address_of(page), len: PAGE_SIZE as u32 }
 }
 
-/// The completions of one packet, first buffer first. Taking one consumes it from the ring.
-pub(crate) struct Completions<'a, B> {
-    ring: &'a mut SplitDriver<B>,
-    first: Option<Completion>,
-    later: std::slice::Iter<'a, Completion>,
-}
-
-impl<'a, B> Completions<'a, B> {
-    #[inline]
-    pub(crate) fn new(
-        ring: &'a mut SplitDriver<B>,
-        first: Completion,
-        later: &'a [Completion],
-    ) -> Self {
-        Self { ring, first: Some(first), later: later.iter() }
-    }
-
-    /// The number of buffers, before any is taken.
-    #[inline]
-    pub(crate) fn buffers(&self) -> u16 {
-        // No more than a ring has descriptors.
-        1 + self.later.len() as u16
-    }
-}
-
-/// Yields each buffer's head, the buffer, and the bytes the device wrote into it (judged).
-impl<B> Iterator for Completions<'_, B> {
-    type Item = (Head, B, usize);
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        let entry = match self.first.take() {
-            Some(first) => first,
-            None => *self.later.next()?,
-        };
-        let buffer = self.ring.take(entry.head)?;
-        Some((entry.head, buffer, entry.len as usize))
+/// Makes the first pages of `rest`, as many as `len` bytes fill, frags. R3 bounds the packet by what
+/// the chain holds.
+#[inline]
+pub(crate) fn push_frags(skb: &mut Skb, rest: &mut PageChain, mut len: usize, arena: &PageArena) {
+    while len > 0
+        && let Some(page) = rest.pop(arena)
+    {
+        let n = len.min(PAGE_SIZE);
+        skb.push_frag(page, 0, n);
+        len -= n;
     }
 }
 
@@ -196,6 +188,9 @@ impl<B> Iterator for Completions<'_, B> {
 pub(crate) trait Policy {
     /// What the driver keeps of a posted buffer.
     type Buffer: std::fmt::Debug;
+
+    /// Whether a packet may take several buffers.
+    const MERGEABLE: bool;
 
     fn new(config: &RxConfig) -> Self;
 
@@ -213,21 +208,47 @@ pub(crate) trait Policy {
         buffer: &Self::Buffer,
     ) -> impl Iterator<Item = Segment> + use<'a, Self>;
 
+    /// The same where it is one segment.
+    fn segment(&self, arena: &PageArena, buffer: &Self::Buffer) -> Option<Segment>;
+
     /// The buffer has been posted as `head`.
     #[inline]
     fn posted(&mut self, _head: Head) {}
 
     /// The page at whose start the device writes the virtio-net header.
-    fn header_page<'b>(&self, buffer: &'b Self::Buffer) -> Option<&'b Page>;
+    fn header_page<'b>(&self, buffer: &'b Self::Buffer) -> &'b Page;
 
-    /// Makes the packet out of its buffers. `None` when no skb could be had; nothing has been
-    /// consumed then (R10).
-    fn deliver(
+    /// Makes an skb out of a packet's first buffer, in which `len` bytes follow the virtio-net header;
+    /// `bytes` are those of its header page. Gives the buffer back when no skb could be had (R10).
+    fn first(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
-        completions: &mut Completions<'_, Self::Buffer>,
-    ) -> Option<Packet>;
+        buffer: (Head, Self::Buffer),
+        bytes: PageBytes<'_>,
+        len: usize,
+    ) -> Result<Slot<Skb>, Self::Buffer>;
+
+    /// Appends a later buffer of a packet in mergeable mode. In the others no packet has one.
+    #[inline]
+    fn later(
+        &mut self,
+        supply: &mut Supply,
+        _skb: &mut Skb,
+        buffer: (Head, Self::Buffer),
+        _len: usize,
+    ) {
+        self.drop_one(supply, buffer);
+    }
+
+    /// Takes a buffer apart which becomes no packet.
+    #[cold]
+    #[inline(never)]
+    fn drop_one(&mut self, supply: &mut Supply, (head, buffer): (Head, Self::Buffer)) {
+        let mut chain = PageChain::new();
+        self.discard(supply, head, buffer, &mut chain);
+        supply.give(chain);
+    }
 
     /// Takes the buffer posted as `head` apart, which becomes no packet: its pages are appended to
     /// `chain`, its skb is freed, a linear page goes to the arena.

@@ -13,14 +13,14 @@ use super::config::{IncompleteLimit, RxConfig};
 use super::fault::DeviceFault;
 use super::interleave::Point;
 use super::outcome::{Polled, Readiness, RxError};
-use super::policy::{Completions, Policy, Supply};
+use super::policy::{Policy, Supply};
 use super::skb::Packet;
 use super::stats::Stats;
 use super::verdict::{Accepted, Count, Rules};
 use super::waiting::Waiting;
 use crate::memory::{PageArena, PageChain, RingArea};
 use crate::ring::split::{LayoutError, SplitDriver};
-use crate::ring::{Completion, EventFd};
+use crate::ring::{Completion, EventFd, Head};
 use crate::virtio::{DESC_F_WRITE, HeaderBytes, Mode};
 
 /// How long a sleeper may sleep before it tries again to refill a queue that ran out of memory: the
@@ -43,6 +43,16 @@ enum Step {
     Packet,
     /// The ring cannot be trusted.
     Break(DeviceFault),
+}
+
+/// Why a run of ordinary packets ended.
+enum End {
+    /// It has received all that it was to.
+    Done,
+    /// The next packet is not an ordinary one, of which nothing but the used entry was looked at.
+    Look,
+    /// Nor is this one, whose header was copied.
+    Judge(Completion, HeaderBytes),
 }
 
 /// A receive queue of one mode and strategy.
@@ -153,7 +163,14 @@ impl<P: Policy> Queue<P> {
             self.ring.refresh().map_err(|fault| (received, fault.into()))?;
             hook(Point::UsedIdxRead);
             while received < budget {
-                match self.step(packets, hook) {
+                let (ordinary, end) = self.run(budget - received, packets, hook);
+                received += ordinary;
+                let step = match end {
+                    End::Done => break,
+                    End::Look => self.step(packets, hook),
+                    End::Judge(first, header) => self.judge(first, header, packets),
+                };
+                match step {
                     Step::Packet => received += 1,
                     Step::Idle => break,
                     Step::Break(fault) => return Err((received, fault)),
@@ -175,8 +192,63 @@ impl<P: Policy> Queue<P> {
         }
     }
 
+    /// Receives ordinary packets, `most` at most: those of one buffer that no rule objects to. What
+    /// moves with each is at hand meanwhile, and goes back to the queue at the end.
+    #[inline(always)]
+    fn run(
+        &mut self,
+        most: usize,
+        packets: &mut Vec<Packet>,
+        hook: &mut impl FnMut(Point),
+    ) -> (usize, End) {
+        if self.waiting.is_some() {
+            return (0, End::Look);
+        }
+        let Self { ring, policy, supply, rules, stats, area, .. } = self;
+        let arena = area.arena();
+        let most = most.min(ring.pending().into()) as u16;
+        let mut taking = ring.taking();
+        let start = taking.position();
+        let stop = start.wrapping_add(most);
+        let end = loop {
+            if taking.position() == stop {
+                break End::Done;
+            }
+            let Ok(oldest) = taking.oldest() else { break End::Look };
+            let Some(buffer) = oldest.token() else { break End::Look };
+            let first = oldest.completion();
+            if !rules.fits_one(first.len) {
+                break End::Look;
+            }
+            let page = arena.bytes(policy.header_page(buffer));
+            // The one private copy of the packet's header.
+            let header: HeaderBytes = page.read_start();
+            hook(Point::HeaderCopied);
+            if P::MERGEABLE && header.num_buffers() != 1 {
+                break End::Judge(first, header);
+            }
+            let Some(buffer) = oldest.take(P::MERGEABLE) else { break End::Look };
+            let (len, buffer) = (first.len - rules.header_len, (first.head, buffer));
+            if let Err(fault) = rules.metadata(header, len) {
+                policy.drop_one(supply, buffer);
+                stats.discarded(fault);
+                continue;
+            }
+            match policy.first(supply, header, buffer, page, len as usize) {
+                Ok(skb) => {
+                    packets.push(Packet::new(skb));
+                    stats.rx_bytes += u64::from(len);
+                }
+                Err(buffer) => {
+                    policy.drop_one(supply, (first.head, buffer));
+                    stats.rx_dropped += 1;
+                }
+            }
+        };
+        (taking.position().wrapping_sub(start).into(), end)
+    }
+
     /// Looks at the next packet: judges first, acts second.
-    #[inline]
     fn step(&mut self, packets: &mut Vec<Packet>, hook: &mut impl FnMut(Point)) -> Step {
         let pending = self.ring.pending();
         if pending == 0 {
@@ -189,18 +261,24 @@ impl<P: Policy> Queue<P> {
             Ok(oldest) => oldest,
             Err(fault) => return Step::Break(fault.into()),
         };
-        self.later.clear();
         if first.len < self.rules.header_len {
             // The header was not written, so it names no number of buffers.
+            self.later.clear();
             return self.discard(first, DeviceFault::ShortPacket);
         }
         // The one private copy of the packet's header.
-        let header: HeaderBytes = match self.policy.header_page(buffer) {
-            Some(page) => self.supply.arena.read_start(page),
-            None => HeaderBytes::default(),
-        };
+        let page = self.policy.header_page(buffer);
+        let header: HeaderBytes = self.supply.arena.bytes(page).read_start();
         hook(Point::HeaderCopied);
-        match self.rules.count(header, pending, self.ring.outstanding()) {
+        self.judge(first, header, packets)
+    }
+
+    /// A packet's first buffer and header are known: finds out how many buffers it takes.
+    #[inline]
+    fn judge(&mut self, first: Completion, header: HeaderBytes, packets: &mut Vec<Packet>) -> Step {
+        self.later.clear();
+        let (completed, outstanding) = (self.ring.pending(), self.ring.outstanding());
+        match self.rules.count(P::MERGEABLE, header, completed, outstanding) {
             Count::Complete(1) => self.conclude(first, header, packets),
             Count::Complete(n) => self.gather(first, header, n, packets),
             Count::Drop(fault) => self.discard(first, fault),
@@ -219,17 +297,19 @@ impl<P: Policy> Queue<P> {
     ) -> Step {
         self.later.clear();
         self.ring.claim_head(first.head);
+        let mut taking = self.ring.taking();
         for k in 1..buffers {
-            match self.ring.claim(k) {
+            match taking.claim(k) {
                 Ok(later) => self.later.push(later),
                 Err(fault) => return Step::Break(fault.into()),
             }
         }
+        drop(taking);
         self.conclude(first, header, packets)
     }
 
     /// All completions of the packet are at hand: judges the whole, and acts.
-    #[inline(always)]
+    #[inline]
     fn conclude(
         &mut self,
         first: Completion,
@@ -242,7 +322,7 @@ impl<P: Policy> Queue<P> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn deliver(
         &mut self,
         first: Completion,
@@ -250,45 +330,62 @@ impl<P: Policy> Queue<P> {
         accepted: Accepted,
         packets: &mut Vec<Packet>,
     ) -> Step {
-        let mut completions = Completions::new(&mut self.ring, first, &self.later);
-        let packet = self.policy.deliver(&mut self.supply, header, &mut completions);
-        let Some(packet) = packet else { return self.drop_for_memory(first) };
-        packets.push(packet);
-        self.stats.rx_bytes += accepted.len as u64;
-        if accepted.partial > 0 {
-            self.stats.faults.add(DeviceFault::PartialBuffer, accepted.partial);
+        let Self { ring, policy, supply, rules, later, stats, area, .. } = self;
+        let mut taking = ring.taking();
+        let Completion { head, len } = first;
+        let Some(buffer) = taking.take(head, P::MERGEABLE) else { return Step::Idle };
+        let page = area.arena().bytes(policy.header_page(&buffer));
+        let len = (len - rules.header_len) as usize;
+        let mut skb = match policy.first(supply, header, (head, buffer), page, len) {
+            Ok(skb) => skb,
+            Err(buffer) => {
+                drop(taking);
+                // R10: no skb could be had, which is not the device's fault.
+                self.recycle_from(head, Some(buffer));
+                self.stats.rx_dropped += 1;
+                return Step::Packet;
+            }
+        };
+        for &Completion { head, len } in &*later {
+            let Some(buffer) = taking.take(head, P::MERGEABLE) else { break };
+            policy.later(supply, &mut skb, (head, buffer), len as usize);
         }
-        Step::Packet
-    }
-
-    /// R10: no skb could be had, which is not the device's fault.
-    #[cold]
-    fn drop_for_memory(&mut self, first: Completion) -> Step {
-        self.recycle(first);
-        self.stats.rx_dropped += 1;
+        drop(taking);
+        packets.push(Packet::new(skb));
+        stats.rx_bytes += accepted.len as u64;
+        if accepted.partial > 0 {
+            stats.faults.add(DeviceFault::PartialBuffer, accepted.partial);
+        }
         Step::Packet
     }
 
     /// DROP: the ring is in step, the packet is bad.
     #[cold]
     fn discard(&mut self, first: Completion, fault: DeviceFault) -> Step {
-        self.recycle(first);
-        self.stats.faults.add(fault, 1);
-        if fault.is_frame_error() {
-            self.stats.rx_frame_errors += 1;
-        } else {
-            self.stats.rx_length_errors += 1;
-        }
+        self.recycle(first.head);
+        self.stats.discarded(fault);
         Step::Packet
     }
 
     /// Consumes all of a packet's buffers: their pages go to the pool as one chain (L1).
-    fn recycle(&mut self, first: Completion) {
+    fn recycle(&mut self, first: Head) {
+        let buffer = self.ring.take(first);
+        self.recycle_from(first, buffer);
+    }
+
+    /// The same for a packet whose first buffer has been consumed.
+    fn recycle_from(&mut self, first: Head, buffer: Option<P::Buffer>) {
+        let Self { ring, policy, supply, later, .. } = self;
         let mut chain = PageChain::new();
-        for (head, buffer, _) in Completions::new(&mut self.ring, first, &self.later) {
-            self.policy.discard(&mut self.supply, head, buffer, &mut chain);
+        if let Some(buffer) = buffer {
+            policy.discard(supply, first, buffer, &mut chain);
         }
-        self.supply.give(chain);
+        for &Completion { head, .. } in &*later {
+            if let Some(buffer) = ring.take(head) {
+                policy.discard(supply, head, buffer, &mut chain);
+            }
+        }
+        supply.give(chain);
     }
 
     /// WAIT (R7): consumes nothing, and remembers what was read.
@@ -372,8 +469,13 @@ impl<P: Policy> Queue<P> {
         let mut posted = 0;
         while posted < room {
             let Some(buffer) = policy.make(supply) else { break };
-            let segments = policy.segments(&supply.arena, &buffer);
-            let head = posting.post(segments, DESC_F_WRITE, buffer);
+            let head = match policy.segment(&supply.arena, &buffer) {
+                Some(segment) => posting.post_one(segment, DESC_F_WRITE, buffer),
+                None => {
+                    let segments = policy.segments(&supply.arena, &buffer);
+                    posting.post(segments, DESC_F_WRITE, buffer)
+                }
+            };
             policy.posted(head);
             posted += 1;
         }

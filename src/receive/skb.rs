@@ -1,10 +1,11 @@
 //! The skb: a packet's private head, its pages, and what is known about it.
 
 use std::fmt;
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN};
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, Recycle, Slot};
+use crate::memory::{PAGE_SIZE, Page, PageArena, PageBytes, PageChain, Recycle, Slot};
 use crate::virtio::{HeaderBytes, VnetHeader};
 
 /// Part of a page that holds packet bytes. The page belongs to the skb.
@@ -17,95 +18,128 @@ pub(crate) struct PagePart {
 
 /// A packet under construction, posted (eager), or delivered.
 ///
-/// Its bytes are, in this order: the private head or the linear part, then the frags.
+/// Its bytes are, in this order: the private head or the linear part, then the frags. What every
+/// packet touches comes first, so that it shares one cache line with the slab's words, and the head
+/// begins the next.
+#[repr(C)]
 pub(crate) struct Skb {
-    header: HeaderBytes,
-    len: usize,
-    head: [u8; GOOD_COPY_LEN],
-    head_len: usize,
-    /// Small and eager big: the device-visible linear part takes the head's place.
-    linear: Option<PagePart>,
-    frags: Vec<PagePart>,
+    /// The frags in packet order, and behind them the linear part, if there is one: device-visible,
+    /// in the head's place (small and eager big).
+    parts: Vec<PagePart>,
     arena: Arc<PageArena>,
+    header: HeaderBytes,
+    lens: Lens,
+    head: [u8; GOOD_COPY_LEN],
+}
+
+const _: () = assert!(
+    offset_of!(Skb, head) == 64 - 2 * size_of::<usize>() || !cfg!(target_pointer_width = "64")
+);
+
+/// Bytes of a packet, and of its head, in one word.
+#[derive(Clone, Copy)]
+struct Lens(u32);
+
+impl Lens {
+    /// In the place of a head's length: there is a linear part.
+    const LINEAR: usize = 0xff;
+
+    #[inline]
+    fn new(packet: usize, head: usize) -> Self {
+        // A packet has less than 2^17 bytes, a head 128 at most.
+        Self((packet as u32) << 8 | head as u32)
+    }
+
+    #[inline]
+    fn packet(self) -> usize {
+        (self.0 >> 8) as usize
+    }
+
+    /// Bytes of the private head; `None` if there is a linear part.
+    #[inline]
+    fn head(self) -> Option<usize> {
+        let head = (self.0 & 0xff) as usize;
+        (head != Self::LINEAR).then_some(head)
+    }
 }
 
 impl Skb {
     pub(crate) fn new(arena: Arc<PageArena>, max_frags: u16) -> Self {
         Self {
-            header: HeaderBytes::default(),
-            len: 0,
-            head: [0; GOOD_COPY_LEN],
-            head_len: 0,
-            linear: None,
-            frags: Vec::with_capacity(usize::from(max_frags)),
+            parts: Vec::with_capacity(usize::from(max_frags) + 1),
             arena,
+            header: HeaderBytes::default(),
+            lens: Lens::new(0, 0),
+            head: [0; GOOD_COPY_LEN],
         }
     }
 
-    /// Gives the skb a linear part: 1518 bytes of `page` from `offset` on, none of them filled.
-    pub(crate) fn set_linear(&mut self, page: Page, offset: usize) {
-        self.linear = Some(PagePart { page, offset: offset as u16, len: 0 });
+    /// Makes this the skb of a packet of `len` bytes that begins with a private head: the first
+    /// `head_len` of them, at most 128, copied from `offset` of `page`. The frags that hold the rest
+    /// follow. `header` is what the device wrote, with the number of buffers that were used.
+    #[inline(always)]
+    pub(crate) fn begin(
+        &mut self,
+        header: HeaderBytes,
+        len: usize,
+        page: PageBytes<'_>,
+        offset: usize,
+        head_len: usize,
+    ) {
+        self.header = header;
+        page.read_into(offset, &mut self.head[..head_len]);
+        self.lens = Lens::new(len, head_len);
     }
 
-    /// The page of the linear part.
-    pub(crate) fn linear_page(&self) -> Option<&Page> {
-        self.linear.as_ref().map(|part| &part.page)
-    }
-
-    /// Says how many bytes of the linear part the packet fills.
-    pub(crate) fn fill_linear(&mut self, len: usize) {
-        if let Some(part) = &mut self.linear {
-            part.len = len.min(MAX_PACKET_LEN) as u16;
-            self.len = usize::from(part.len);
-        }
-    }
-
-    /// Copies the packet's first bytes, at most 128 of the `len` at `offset` of `page`, into the
-    /// private head; returns how many.
-    #[inline]
-    pub(crate) fn copy_head(&mut self, page: &Page, offset: usize, len: usize) -> usize {
-        let n = len.min(GOOD_COPY_LEN);
-        self.arena.read(page, offset, &mut self.head[..n]);
-        (self.head_len, self.len) = (n, n);
-        n
+    /// The same for a packet that begins with a linear part, 1518 bytes at most from `offset` of
+    /// `page`. Its frags are there already.
+    #[inline(always)]
+    pub(crate) fn begin_linear(
+        &mut self,
+        header: HeaderBytes,
+        len: usize,
+        page: Page,
+        offset: usize,
+    ) {
+        self.header = header;
+        self.push_frag(page, offset, len.min(MAX_PACKET_LEN));
+        self.lens = Lens::new(len, Lens::LINEAR);
     }
 
     /// Appends a frag: `len` bytes of `page` from `offset` on. The page is the skb's from now on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_frag(&mut self, page: Page, offset: usize, len: usize) {
         debug_assert!(offset + len <= PAGE_SIZE && len > 0, "a frag of {len} bytes at {offset}");
-        self.frags.push(PagePart { page, offset: offset as u16, len: len as u16 });
-        self.len += len;
+        self.parts.push(PagePart { page, offset: offset as u16, len: len as u16 });
     }
 
-    /// Packet bytes so far.
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// The packet has `len` bytes more than was said.
+    #[inline(always)]
+    pub(crate) fn grow(&mut self, len: usize) {
+        self.lens = Lens(self.lens.0 + ((len as u32) << 8));
     }
 
-    /// What the device wrote of the packet's metadata, and the number of buffers really used.
-    #[inline]
-    pub(crate) fn set_header(&mut self, header: HeaderBytes, buffers: u16) {
-        self.header = header.delivered(buffers);
+    fn linear(&self) -> Option<&PagePart> {
+        self.parts.last().filter(|_| self.lens.head().is_none())
     }
-}
 
-impl Skb {
-    /// Makes the skb as good as new; its pages go in front of `pages`, frag 0 first and the linear
-    /// part last. (A packet begins with a head or a linear part: whichever it is sets the lengths.)
+    fn frags(&self) -> &[PagePart] {
+        &self.parts[..self.parts.len() - usize::from(self.lens.head().is_none())]
+    }
+
+    /// Takes all pages off; they go in front of `pages`, frag 0 first and the linear part last.
     #[inline]
     pub(crate) fn empty_into(&mut self, pages: &mut PageChain) {
-        if self.linear.is_some() || !self.frags.is_empty() {
+        if !self.parts.is_empty() {
             self.pages_into(pages);
         }
     }
 
+    #[inline(never)]
     fn pages_into(&mut self, pages: &mut PageChain) {
-        if let Some(part) = self.linear.take() {
-            pages.push_front(part.page, &self.arena);
-        }
-        while let Some(part) = self.frags.pop() {
-            pages.push_front(part.page, &self.arena);
+        let Self { parts, arena, .. } = self;
+        if let Some(last) = parts.pop() {
+            pages.push_front(last.page, || parts.pop().map(|part| part.page), arena);
         }
     }
 }
@@ -122,10 +156,9 @@ impl Recycle for Skb {
 impl fmt::Debug for Skb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Skb")
-            .field("len", &self.len)
-            .field("head_len", &self.head_len)
-            .field("linear", &self.linear)
-            .field("frags", &self.frags)
+            .field("len", &self.lens.packet())
+            .field("head_len", &self.lens.head())
+            .field("parts", &self.parts)
             .finish_non_exhaustive()
     }
 }
@@ -189,7 +222,7 @@ impl SegmentRef<'_> {
         match self {
             Self::Private(bytes) => to[..n].copy_from_slice(&bytes[..n]),
             Self::Shared(SharedSegment { part, arena }) => {
-                arena.read(&part.page, usize::from(part.offset), &mut to[..n]);
+                arena.bytes(&part.page).read_into(usize::from(part.offset), &mut to[..n]);
             }
         }
         n
@@ -220,42 +253,43 @@ impl Packet {
     /// Bytes in the packet, the virtio-net header not among them.
     #[allow(clippy::len_without_is_empty, reason = "R1: a delivered packet has 14 bytes or more")]
     pub fn len(&self) -> usize {
-        self.skb.len
+        self.skb.lens.packet()
     }
 
     /// The packet's metadata: as written by the device, `flags` limited to the two known bits,
     /// `hdr_len` 0, `num_buffers` the number of buffers really used.
     pub fn header(&self) -> VnetHeader {
-        self.skb.header.decode()
+        self.skb.header.delivered()
     }
 
     /// Bytes in the private head or the linear part.
     pub fn head_len(&self) -> usize {
-        self.skb.linear.as_ref().map_or(self.skb.head_len, |part| usize::from(part.len))
+        let linear = || self.skb.linear().map_or(0, |part| part.len.into());
+        self.skb.lens.head().unwrap_or_else(linear)
     }
 
     /// The part of a page that stands in the place of a private head: small mode, eager big mode.
     pub fn linear(&self) -> Option<Frag> {
-        self.skb.linear.as_ref().map(Frag::from)
+        self.skb.linear().map(Frag::from)
     }
 
     /// The frags, in packet order.
     pub fn frags(&self) -> impl ExactSizeIterator<Item = Frag> + '_ {
-        self.skb.frags.iter().map(Frag::from)
+        self.skb.frags().iter().map(Frag::from)
     }
 
     /// Memory that the packet pins: 128 (private head) or 1518 (linear part) bytes, and a whole page
     /// for each frag (L5).
     pub fn truesize(&self) -> usize {
-        let head = if self.skb.linear.is_some() { MAX_PACKET_LEN } else { GOOD_COPY_LEN };
-        head + PAGE_SIZE * self.skb.frags.len()
+        let head = if self.skb.linear().is_some() { MAX_PACKET_LEN } else { GOOD_COPY_LEN };
+        head + PAGE_SIZE * self.skb.frags().len()
     }
 
     /// The packet's bytes, segment by segment; empty segments are left out.
     pub fn segments(&self) -> impl Iterator<Item = SegmentRef<'_>> {
         let arena = &*self.skb.arena;
-        let private = SegmentRef::Private(&self.skb.head[..self.skb.head_len]);
-        let parts = self.skb.linear.iter().chain(&self.skb.frags);
+        let private = SegmentRef::Private(&self.skb.head[..self.skb.lens.head().unwrap_or(0)]);
+        let parts = self.skb.linear().into_iter().chain(self.skb.frags());
         std::iter::once(private)
             .chain(parts.map(move |part| SegmentRef::Shared(SharedSegment { part, arena })))
             .filter(|segment| segment.len() > 0)

@@ -2,9 +2,9 @@
 
 use super::config::{RxConfig, Strategy};
 use super::eager::RecvList;
-use super::policy::{Completions, Policy, Shape, Supply};
-use super::skb::{Packet, Skb};
-use crate::memory::{Page, PageArena, PageChain, Slot};
+use super::policy::{LinearSkb, Policy, Shape, Supply};
+use super::skb::Skb;
+use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
@@ -25,7 +25,8 @@ impl Small {
 }
 
 impl Policy for Small {
-    type Buffer = Slot<Skb>;
+    type Buffer = LinearSkb;
+    const MERGEABLE: bool = false;
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
@@ -34,8 +35,8 @@ impl Policy for Small {
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply) -> Option<Slot<Skb>> {
-        supply.linear_skb(self.shape.data_offset)
+    fn make(&mut self, supply: &mut Supply) -> Option<LinearSkb> {
+        supply.linear_skb()
     }
 
     #[inline]
@@ -54,37 +55,41 @@ impl Policy for Small {
     fn segments<'a>(
         &self,
         arena: &'a PageArena,
-        skb: &Slot<Skb>,
+        linear: &LinearSkb,
     ) -> impl Iterator<Item = Segment> + use<'a> {
-        let page = skb.linear_page();
-        page.map(|page| self.shape.linear_segments(arena.address(page))).into_iter().flatten()
+        self.shape.linear_segments(arena.address(&linear.page))
     }
 
     #[inline]
-    fn header_page<'b>(&self, skb: &'b Slot<Skb>) -> Option<&'b Page> {
-        skb.linear_page()
+    fn segment(&self, arena: &PageArena, linear: &LinearSkb) -> Option<Segment> {
+        self.shape.linear_segment(arena.address(&linear.page))
+    }
+
+    #[inline]
+    fn header_page<'b>(&self, linear: &'b LinearSkb) -> &'b Page {
+        &linear.page
     }
 
     #[inline(always)]
-    fn deliver(
+    fn first(
         &mut self,
         _: &mut Supply,
         header: HeaderBytes,
-        completions: &mut Completions<'_, Slot<Skb>>,
-    ) -> Option<Packet> {
-        let (head, mut skb, len) = completions.next()?;
+        (head, LinearSkb { mut skb, page }): (Head, LinearSkb),
+        _: PageBytes<'_>,
+        len: usize,
+    ) -> Result<Slot<Skb>, LinearSkb> {
         self.unlink(head);
-        skb.fill_linear(len - self.shape.header_len);
-        skb.set_header(header, 1);
-        Some(Packet::new(skb))
+        skb.begin_linear(header.in_one_buffer(), len, page, self.shape.data_offset);
+        Ok(skb)
     }
 
-    fn discard(&mut self, supply: &mut Supply, head: Head, skb: Slot<Skb>, _: &mut PageChain) {
+    fn discard(&mut self, supply: &mut Supply, head: Head, linear: LinearSkb, _: &mut PageChain) {
         self.unlink(head);
-        supply.skbs.free(skb);
+        supply.free_linear(linear);
     }
 
-    fn pages(&self, _: &PageArena, skb: &Slot<Skb>) -> impl Iterator<Item = u32> {
-        skb.linear_page().map(Page::index).into_iter()
+    fn pages(&self, _: &PageArena, linear: &LinearSkb) -> impl Iterator<Item = u32> {
+        std::iter::once(linear.page.index())
     }
 }

@@ -1,6 +1,6 @@
 //! The counters of RECEIVE.md, section 10.
 
-use super::fault::FaultCounts;
+use super::fault::{DeviceFault, FaultCounts};
 
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -53,4 +53,18 @@ stats! {
     kicks,
     /// Polls, those excepted that were refused.
     polls,
+}
+
+impl Stats {
+    /// A packet was dropped for what the device did.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn discarded(&mut self, fault: DeviceFault) {
+        self.faults.add(fault, 1);
+        if fault.is_frame_error() {
+            self.rx_frame_errors += 1;
+        } else {
+            self.rx_length_errors += 1;
+        }
+    }
 }

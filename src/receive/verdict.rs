@@ -21,7 +21,7 @@ use crate::virtio::{
 };
 
 /// Bytes of an Ethernet header: the shortest packet there can be.
-const ETH_HLEN: u64 = 14;
+const ETH_HLEN: u32 = 14;
 
 /// How many buffers the next packet takes, as far as its first one tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,6 @@ pub(crate) struct Accepted {
 
 /// The used lengths of a packet, as far as the rules look at them.
 struct Lengths {
-    first: u32,
     total: u64,
     /// One is more than its buffer has room for.
     overrun: bool,
@@ -59,13 +58,25 @@ struct Lengths {
 
 impl Lengths {
     #[inline]
-    fn of_one(len: u32, room: u32) -> Self {
-        Self { first: len, total: len.into(), overrun: len > room, empty: false, partial: 0 }
+    fn of(first: u32, later: &[Completion], room: u32) -> Self {
+        let (mut total, mut odd) = (u64::from(first), first > room);
+        for &Completion { len, .. } in later {
+            total += u64::from(len);
+            odd |= len.wrapping_sub(1) >= room; // 0, or more than room
+        }
+        // Where none is 0 or too long, the sum tells whether all but the last are full.
+        let last = later.last().map_or(first, |last| last.len);
+        if !odd && total - u64::from(last) == later.len() as u64 * u64::from(room) {
+            return Self { total, overrun: false, empty: false, partial: 0 };
+        }
+        Self::counted(first, later, room)
     }
 
-    #[inline]
-    fn of(first: u32, later: &[Completion], room: u32) -> Self {
-        let mut lens = Self::of_one(first, room);
+    #[cold]
+    #[inline(never)]
+    fn counted(first: u32, later: &[Completion], room: u32) -> Self {
+        let mut lens =
+            Self { total: first.into(), overrun: first > room, empty: false, partial: 0 };
         let mut last = first;
         for &Completion { len, .. } in later {
             lens.total += u64::from(len);
@@ -82,13 +93,14 @@ impl Lengths {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     features: Features,
-    mode: Mode,
     /// h, bytes of the virtio-net header.
     pub header_len: u32,
     /// The least that a packet can have: h and an Ethernet header.
-    shortest: u64,
+    shortest: u32,
     /// The most that a device may say it wrote into one buffer.
     room: u32,
+    /// `room` less `shortest`.
+    spread: u32,
     max_frags: u16,
 }
 
@@ -103,10 +115,10 @@ impl Rules {
         };
         Self {
             features: config.features,
-            mode: config.mode(),
             header_len,
-            shortest: u64::from(header_len) + ETH_HLEN,
+            shortest: header_len + ETH_HLEN,
             room,
+            spread: room - (header_len + ETH_HLEN),
             max_frags: config.max_frags,
         }
     }
@@ -116,8 +128,14 @@ impl Rules {
     ///
     /// `completed` and `outstanding` both include the first buffer.
     #[inline]
-    pub(crate) fn count(&self, header: HeaderBytes, completed: u16, outstanding: u16) -> Count {
-        if self.mode != Mode::Mergeable {
+    pub(crate) fn count(
+        &self,
+        mergeable: bool,
+        header: HeaderBytes,
+        completed: u16,
+        outstanding: u16,
+    ) -> Count {
+        if !mergeable {
             return Count::Complete(1); // R9
         }
         match header.num_buffers() {
@@ -129,11 +147,18 @@ impl Rules {
         }
     }
 
+    /// Whether `len` bytes are enough, and not too much, for a packet in one buffer (R1, R3). Then
+    /// the header is among them.
+    #[inline(always)]
+    pub(crate) fn fits_one(&self, len: u32) -> bool {
+        len.wrapping_sub(self.shortest) <= self.spread
+    }
+
     /// Step two: all used lengths of the packet, first buffer first, are known.
     ///
     /// R1, R2, R3, R5, R6 and section 7, in this order, each over the whole packet; the first that
     /// fails names the fault.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn judge(
         &self,
         header: HeaderBytes,
@@ -142,14 +167,14 @@ impl Rules {
     ) -> Result<Accepted, DeviceFault> {
         let lens = Lengths::of(first.len, later, self.room);
         let h = self.header_len;
-        if lens.total < self.shortest || lens.first < h {
+        if lens.total < self.shortest.into() || first.len < h {
             return Err(DeviceFault::ShortPacket); // R1, with h the header's true length (L3)
         }
         if lens.overrun {
             return Err(DeviceFault::LengthOverrun); // R2, R3
         }
         if !later.is_empty() {
-            let first_frag = usize::from(lens.first - h > GOOD_COPY_LEN as u32);
+            let first_frag = usize::from(first.len - h > GOOD_COPY_LEN as u32);
             if later.len() + first_frag > usize::from(self.max_frags) {
                 return Err(DeviceFault::TooManyFrags); // R5; one buffer is one frag at most
             }
@@ -159,14 +184,18 @@ impl Rules {
         }
         // No more than max_frags + 1 pages by now, so it fits.
         let len = (lens.total - u64::from(h)) as u32;
-        if !header.is_plain() {
-            self.metadata(&header.decode(), len)?;
-        }
+        self.metadata(header, len)?;
         Ok(Accepted { len: len as usize, partial: lens.partial })
     }
 
     /// Section 7: checksum and segmentation metadata, against the length and what was negotiated.
-    fn metadata(&self, header: &VnetHeader, len: u32) -> Result<(), DeviceFault> {
+    #[inline(always)]
+    pub(crate) fn metadata(&self, header: HeaderBytes, len: u32) -> Result<(), DeviceFault> {
+        if header.is_plain() { Ok(()) } else { self.offloads(&header.decode(), len) }
+    }
+
+    #[inline(never)]
+    fn offloads(&self, header: &VnetHeader, len: u32) -> Result<(), DeviceFault> {
         let needs_csum = header.flags & HeaderFlags::NEEDS_CSUM != 0;
         if needs_csum {
             if !self.features.contains(Features::GUEST_CSUM) {

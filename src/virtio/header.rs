@@ -151,13 +151,15 @@ impl HeaderBytes {
         (self.rest.get() >> 16) as u16
     }
 
-    /// The header as it is delivered with a packet: only the two known flags, no `hdr_len`, and the
-    /// number of buffers that were really used.
+    /// The header of a packet in one buffer whose `num_buffers`, if there is one, means nothing.
     #[inline]
-    pub(crate) fn delivered(self, buffers: u16) -> Self {
-        let start = self.start.get() & Self::DELIVERED;
-        let rest = self.rest.get() & 0xffff | u32::from(buffers) << 16;
-        Self { start: start.into(), rest: rest.into() }
+    pub(crate) fn in_one_buffer(self) -> Self {
+        Self { rest: (self.rest.get() & 0xffff | 1 << 16).into(), ..self }
+    }
+
+    /// The header as it is delivered with a packet: only the two known flags, and no `hdr_len`.
+    pub(crate) fn delivered(self) -> VnetHeader {
+        Self { start: (self.start.get() & Self::DELIVERED).into(), ..self }.decode()
     }
 
     pub(crate) fn decode(&self) -> VnetHeader {

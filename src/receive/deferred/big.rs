@@ -1,9 +1,9 @@
 //! Big, deferred: a chain of F + 1 pages per buffer, the virtio-net header in front of the first.
 
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain};
-use crate::receive::config::RxConfig;
-use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
-use crate::receive::skb::Packet;
+use crate::memory::{PAGE_SIZE, Page, PageArena, PageBytes, PageChain, Slot};
+use crate::receive::config::{GOOD_COPY_LEN, RxConfig};
+use crate::receive::policy::{Policy, Shape, Supply, push_frags, whole_page};
+use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
@@ -31,6 +31,7 @@ impl BigBuffer {
 
 impl Policy for Big {
     type Buffer = BigBuffer;
+    const MERGEABLE: bool = false;
 
     fn new(config: &RxConfig) -> Self {
         Self { shape: Shape::new(config) }
@@ -59,39 +60,40 @@ impl Policy for Big {
     }
 
     #[inline]
-    fn header_page<'b>(&self, buffer: &'b BigBuffer) -> Option<&'b Page> {
-        Some(&buffer.first)
+    fn segment(&self, _: &PageArena, _: &BigBuffer) -> Option<Segment> {
+        None
+    }
+
+    #[inline]
+    fn header_page<'b>(&self, buffer: &'b BigBuffer) -> &'b Page {
+        &buffer.first
     }
 
     #[inline(always)]
-    fn deliver(
+    fn first(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
-        completions: &mut Completions<'_, BigBuffer>,
-    ) -> Option<Packet> {
-        let mut skb = supply.skbs.alloc()?;
-        let (_, buffer, len) = completions.next()?;
+        (_, buffer): (Head, BigBuffer),
+        bytes: PageBytes<'_>,
+        len: usize,
+    ) -> Result<Slot<Skb>, BigBuffer> {
+        let Some(mut skb) = supply.skbs.alloc() else { return Err(buffer) };
         let start = self.shape.data_offset;
-        let len = len - self.shape.header_len;
-        let in_first = len.min(PAGE_SIZE - start);
-        let copied = supply.copy_head(&mut skb, &buffer.first, start, in_first);
+        let copied = len.min(GOOD_COPY_LEN);
+        skb.begin(header.in_one_buffer(), len, bytes, start, copied);
+        supply.bytes_copied += copied as u64;
         if len == copied {
             let spent = buffer.into_chain(&supply.arena);
             supply.give(spent);
         } else {
             let BigBuffer { first, mut rest } = buffer;
+            let in_first = len.min(PAGE_SIZE - start);
             skb.push_frag(first, start + copied, in_first - copied);
-            while skb.len() < len {
-                // R3 bounds the packet by what the chain holds.
-                let Some(page) = rest.pop(&supply.arena) else { break };
-                let n = (len - skb.len()).min(PAGE_SIZE);
-                skb.push_frag(page, 0, n);
-            }
+            push_frags(&mut skb, &mut rest, len - in_first, &supply.arena);
             supply.give(rest);
         }
-        skb.set_header(header, 1);
-        Some(Packet::new(skb))
+        Ok(skb)
     }
 
     fn discard(&mut self, supply: &mut Supply, _: Head, buffer: BigBuffer, chain: &mut PageChain) {

@@ -1,9 +1,9 @@
 //! Mergeable, deferred: one page per buffer.
 
-use crate::memory::{Page, PageArena, PageChain};
+use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
-use crate::receive::skb::Packet;
+use crate::receive::policy::{Policy, Shape, Supply, whole_page};
+use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
@@ -14,6 +14,7 @@ pub(crate) struct Mergeable {
 
 impl Policy for Mergeable {
     type Buffer = Page;
+    const MERGEABLE: bool = true;
 
     fn new(config: &RxConfig) -> Self {
         Self { shape: Shape::new(config) }
@@ -39,27 +40,33 @@ impl Policy for Mergeable {
     }
 
     #[inline]
-    fn header_page<'b>(&self, page: &'b Page) -> Option<&'b Page> {
-        Some(page)
+    fn segment(&self, arena: &PageArena, page: &Page) -> Option<Segment> {
+        Some(whole_page(arena, page.index()))
+    }
+
+    #[inline]
+    fn header_page<'b>(&self, page: &'b Page) -> &'b Page {
+        page
     }
 
     #[inline(always)]
-    fn deliver(
+    fn first(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
-        completions: &mut Completions<'_, Page>,
-    ) -> Option<Packet> {
-        let buffers = completions.buffers();
-        let mut skb = supply.skbs.alloc()?;
-        let (_, page, len) = completions.next()?;
-        skb.set_header(header, buffers);
-        let h = self.shape.header_len;
-        supply.first_buffer(&mut skb, page, h, len - h);
-        for (_, page, len) in completions {
-            skb.push_frag(page, 0, len);
-        }
-        Some(Packet::new(skb))
+        (_, page): (Head, Page),
+        bytes: PageBytes<'_>,
+        len: usize,
+    ) -> Result<Slot<Skb>, Page> {
+        let Some(mut skb) = supply.skbs.alloc() else { return Err(page) };
+        supply.first_buffer(&mut skb, header, (page, bytes), self.shape.header_len, len);
+        Ok(skb)
+    }
+
+    #[inline(always)]
+    fn later(&mut self, _: &mut Supply, skb: &mut Skb, (_, page): (Head, Page), len: usize) {
+        skb.push_frag(page, 0, len);
+        skb.grow(len);
     }
 
     fn discard(&mut self, supply: &mut Supply, _: Head, page: Page, chain: &mut PageChain) {

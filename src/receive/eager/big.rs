@@ -1,10 +1,10 @@
 //! Big, eager: an skb with a linear part, and F pages behind it.
 
 use super::RecvList;
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageChain, Slot};
+use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::{MAX_PACKET_LEN, RxConfig};
-use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
-use crate::receive::skb::{Packet, Skb};
+use crate::receive::policy::{LinearSkb, Policy, Shape, Supply, push_frags, whole_page};
+use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
@@ -17,12 +17,13 @@ pub(crate) struct Big {
 /// A posted buffer: the skb with its linear part, and the pages of its frags.
 #[derive(Debug)]
 pub(crate) struct SkbAndPages {
-    skb: Slot<Skb>,
+    linear: LinearSkb,
     pages: PageChain,
 }
 
 impl Policy for Big {
     type Buffer = SkbAndPages;
+    const MERGEABLE: bool = false;
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
@@ -31,12 +32,12 @@ impl Policy for Big {
 
     #[inline]
     fn make(&mut self, supply: &mut Supply) -> Option<SkbAndPages> {
-        let skb = supply.linear_skb(self.shape.data_offset)?;
+        let linear = supply.linear_skb()?;
         let Some(pages) = supply.pool.get_pages(self.shape.max_frags) else {
-            supply.skbs.free(skb);
+            supply.free_linear(linear);
             return None;
         };
-        Some(SkbAndPages { skb, pages })
+        Some(SkbAndPages { linear, pages })
     }
 
     #[inline]
@@ -55,44 +56,40 @@ impl Policy for Big {
         arena: &'a PageArena,
         buffer: &SkbAndPages,
     ) -> impl Iterator<Item = Segment> + use<'a> {
-        let linear = buffer.skb.linear_page();
-        let linear = linear.map(|page| self.shape.linear_segments(arena.address(page)));
-        linear
-            .into_iter()
-            .flatten()
-            .chain(buffer.pages.indices(arena).map(|page| whole_page(arena, page)))
+        let linear = self.shape.linear_segments(arena.address(&buffer.linear.page));
+        linear.chain(buffer.pages.indices(arena).map(|page| whole_page(arena, page)))
     }
 
     #[inline]
-    fn header_page<'b>(&self, buffer: &'b SkbAndPages) -> Option<&'b Page> {
-        buffer.skb.linear_page()
+    fn segment(&self, _: &PageArena, _: &SkbAndPages) -> Option<Segment> {
+        None
+    }
+
+    #[inline]
+    fn header_page<'b>(&self, buffer: &'b SkbAndPages) -> &'b Page {
+        &buffer.linear.page
     }
 
     #[inline(always)]
-    fn deliver(
+    fn first(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
-        completions: &mut Completions<'_, SkbAndPages>,
-    ) -> Option<Packet> {
-        let (head, SkbAndPages { mut skb, mut pages }, len) = completions.next()?;
+        (head, SkbAndPages { linear, mut pages }): (Head, SkbAndPages),
+        _: PageBytes<'_>,
+        len: usize,
+    ) -> Result<Slot<Skb>, SkbAndPages> {
         self.recv.unlink(head);
-        let len = len - self.shape.header_len;
-        skb.fill_linear(len);
+        let LinearSkb { mut skb, page } = linear;
         if len <= MAX_PACKET_LEN {
             // One by one, as the frags were released: the last ends on top.
             supply.pool.give_each(pages);
         } else {
-            while skb.len() < len {
-                // R3 bounds the packet by what the chain holds.
-                let Some(page) = pages.pop(&supply.arena) else { break };
-                let n = (len - skb.len()).min(PAGE_SIZE);
-                skb.push_frag(page, 0, n);
-            }
+            push_frags(&mut skb, &mut pages, len - MAX_PACKET_LEN, &supply.arena);
             supply.arena.put_pages(pages);
         }
-        skb.set_header(header, 1);
-        Some(Packet::new(skb))
+        skb.begin_linear(header.in_one_buffer(), len, page, self.shape.data_offset);
+        Ok(skb)
     }
 
     fn discard(
@@ -103,12 +100,11 @@ impl Policy for Big {
         chain: &mut PageChain,
     ) {
         self.recv.unlink(head);
-        supply.skbs.free(buffer.skb);
+        supply.free_linear(buffer.linear);
         chain.append(buffer.pages, &supply.arena);
     }
 
     fn pages(&self, arena: &PageArena, buffer: &SkbAndPages) -> impl Iterator<Item = u32> {
-        let linear = buffer.skb.linear_page().map(Page::index);
-        linear.into_iter().chain(buffer.pages.indices(arena))
+        std::iter::once(buffer.linear.page.index()).chain(buffer.pages.indices(arena))
     }
 }

@@ -1,10 +1,10 @@
 //! Mergeable, eager: one page per buffer, and an skb with a private head whose frag 0 it is.
 
 use super::RecvList;
-use crate::memory::{Page, PageArena, PageChain, Slot};
+use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Completions, Policy, Shape, Supply, whole_page};
-use crate::receive::skb::{Packet, Skb};
+use crate::receive::policy::{Policy, Shape, Supply, whole_page};
+use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
@@ -23,6 +23,7 @@ pub(crate) struct SkbAndPage {
 
 impl Policy for Mergeable {
     type Buffer = SkbAndPage;
+    const MERGEABLE: bool = true;
 
     fn new(config: &RxConfig) -> Self {
         let shape = Shape::new(config);
@@ -59,29 +60,41 @@ impl Policy for Mergeable {
     }
 
     #[inline]
-    fn header_page<'b>(&self, buffer: &'b SkbAndPage) -> Option<&'b Page> {
-        Some(&buffer.page)
+    fn segment(&self, arena: &PageArena, buffer: &SkbAndPage) -> Option<Segment> {
+        Some(whole_page(arena, buffer.page.index()))
+    }
+
+    #[inline]
+    fn header_page<'b>(&self, buffer: &'b SkbAndPage) -> &'b Page {
+        &buffer.page
     }
 
     #[inline(always)]
-    fn deliver(
+    fn first(
         &mut self,
         supply: &mut Supply,
         header: HeaderBytes,
-        completions: &mut Completions<'_, SkbAndPage>,
-    ) -> Option<Packet> {
-        let buffers = completions.buffers();
-        let (head, SkbAndPage { mut skb, page }, len) = completions.next()?;
+        (head, SkbAndPage { mut skb, page }): (Head, SkbAndPage),
+        bytes: PageBytes<'_>,
+        len: usize,
+    ) -> Result<Slot<Skb>, SkbAndPage> {
         self.recv.unlink(head);
-        skb.set_header(header, buffers);
-        let h = self.shape.header_len;
-        supply.first_buffer(&mut skb, page, h, len - h);
-        for (head, SkbAndPage { skb: spare, page }, len) in completions {
-            self.recv.unlink(head);
-            supply.skbs.free(spare);
-            skb.push_frag(page, 0, len);
-        }
-        Some(Packet::new(skb))
+        supply.first_buffer(&mut skb, header, (page, bytes), self.shape.header_len, len);
+        Ok(skb)
+    }
+
+    #[inline(always)]
+    fn later(
+        &mut self,
+        supply: &mut Supply,
+        skb: &mut Skb,
+        (head, SkbAndPage { skb: spare, page }): (Head, SkbAndPage),
+        len: usize,
+    ) {
+        self.recv.unlink(head);
+        supply.skbs.free(spare);
+        skb.push_frag(page, 0, len);
+        skb.grow(len);
     }
 
     fn discard(

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::shadow::Shadow;
+use super::shadow::{Outstanding, Shadow};
 use super::{Areas, LayoutError};
 use crate::memory::SharedMemory;
 use crate::ring::{AddError, Completion, Head, RingFault, RingRunning, Segment, need_event};
@@ -75,13 +75,29 @@ impl<T> Posting<'_, T> {
             }
             Some(segment)
         });
-        debug_assert!(last.is_some() && count <= self.free, "{count} segments");
+        debug_assert!(last.is_some(), "a buffer of no segment");
         if let Some(last) = last {
             areas.write_desc(id, describe(last, flags, 0));
         }
-        self.first_free = shadow.next(id);
+        self.posted(head, id, count, token)
+    }
+
+    /// [`post`](Self::post) of a buffer of one segment.
+    #[inline(always)]
+    pub(crate) fn post_one(&mut self, segment: Segment, flags: u16, token: T) -> Head {
+        let id = self.first_free;
+        self.ring.areas.write_desc(id, describe(segment, flags, 0));
+        self.posted(id, id, 1, token)
+    }
+
+    /// The next `count` free descriptors, up to `last`, have been written.
+    #[inline(always)]
+    fn posted(&mut self, head: u16, last: u16, count: u16, token: T) -> Head {
+        debug_assert!(count <= self.free, "{count} segments");
+        let SplitDriver { areas, shadow, .. } = &mut *self.ring;
+        self.first_free = shadow.next(last);
         self.free -= count;
-        shadow.chain(head, id, count, token);
+        shadow.chain(head, last, count, token);
         areas.set_avail_entry(self.next_avail, head);
         self.next_avail = self.next_avail.wrapping_add(1);
         Head::new(head)
@@ -93,6 +109,92 @@ impl<T> Drop for Posting<'_, T> {
     fn drop(&mut self) {
         self.ring.next_avail = self.next_avail;
         self.ring.shadow.cut(self.first_free, self.free);
+    }
+}
+
+/// A batch of completions being taken: the counterpart of [`Posting`].
+pub(crate) struct Taking<'a, T> {
+    ring: &'a mut SplitDriver<T>,
+    /// Index of the next used entry to take.
+    last_used: u16,
+    /// What a finished chain is sewn on to.
+    tail: u16,
+    free: u16,
+}
+
+impl<T> Taking<'_, T> {
+    /// Index of the next used entry to take.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u16 {
+        self.last_used
+    }
+
+    /// Reads the oldest completion that was not taken yet, once, and checks its id. It is pending, or
+    /// what is read is stale.
+    #[inline(always)]
+    pub(crate) fn oldest(&mut self) -> Result<Oldest<'_, T>, RingFault> {
+        let Self { ring: SplitDriver { areas, shadow, .. }, last_used, tail, free } = self;
+        let entry = areas.used_entry(*last_used);
+        let chain = shadow.outstanding_mut(entry.id.get()).ok_or(RingFault::BadUsedId)?;
+        Ok(Oldest { chain, len: entry.len.get(), last_used, tail, free })
+    }
+
+    /// See [`SplitDriver::claim`].
+    #[inline(always)]
+    pub(crate) fn claim(&mut self, k: u16) -> Result<Completion, RingFault> {
+        let (completion, _) = self.ring.read_used(self.last_used.wrapping_add(k))?;
+        let claimed = self.ring.shadow.claim(completion.head);
+        claimed.then_some(completion).ok_or(RingFault::BadUsedId)
+    }
+
+    /// See [`SplitDriver::take`].
+    #[inline(always)]
+    pub(crate) fn take(&mut self, head: Head, single: bool) -> Option<T> {
+        let Self { ring, last_used, tail, free } = self;
+        let chain = ring.shadow.outstanding_mut(head.id().into())?;
+        Oldest { chain, len: 0, last_used, tail, free }.take(single)
+    }
+}
+
+/// The oldest completion: what it completes, and what the device says of it.
+pub(crate) struct Oldest<'a, T> {
+    chain: Outstanding<'a, T>,
+    len: u32,
+    last_used: &'a mut u16,
+    tail: &'a mut u16,
+    free: &'a mut u16,
+}
+
+impl<T> Oldest<'_, T> {
+    #[inline(always)]
+    pub(crate) fn completion(&self) -> Completion {
+        Completion { head: self.chain.head, len: self.len }
+    }
+
+    #[inline(always)]
+    pub(crate) fn token(&self) -> Option<&T> {
+        self.chain.token()
+    }
+
+    /// See [`SplitDriver::take`]. `single` says that the chain is known to be of one descriptor.
+    #[inline(always)]
+    pub(crate) fn take(self, single: bool) -> Option<T> {
+        let head = self.chain.head.id();
+        let (token, last, len) = self.chain.finish(*self.tail)?;
+        debug_assert!(!single || (last, len) == (head, 1));
+        let (last, len) = if single { (head, 1) } else { (last, len) };
+        *self.tail = last;
+        *self.free += len;
+        *self.last_used = self.last_used.wrapping_add(1);
+        Some(token)
+    }
+}
+
+impl<T> Drop for Taking<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.last_used = self.last_used;
+        self.ring.shadow.sewn(self.tail, self.free);
     }
 }
 
@@ -213,8 +315,15 @@ impl<T> SplitDriver<T> {
     #[inline]
     pub(crate) fn posting(&mut self) -> Posting<'_, T> {
         debug_assert!(!self.stopped);
-        let (next_avail, first_free) = (self.next_avail, self.shadow.first_free());
-        Posting { next_avail, first_free, free: self.shadow.free(), ring: self }
+        let (first_free, free) = (self.shadow.first_free(), self.shadow.free());
+        Posting { next_avail: self.next_avail, first_free, free, ring: self }
+    }
+
+    /// Starts taking a batch of completions.
+    #[inline]
+    pub(crate) fn taking(&mut self) -> Taking<'_, T> {
+        let (tail, free) = self.shadow.back();
+        Taking { last_used: self.last_used, tail, free, ring: self }
     }
 
     /// Makes everything added so far visible to the device and says whether it wants to be kicked.
@@ -295,7 +404,13 @@ impl<T> SplitDriver<T> {
         if k >= self.pending() {
             return Err(RingFault::BadUsedId);
         }
-        let entry = self.areas.used_entry(self.last_used.wrapping_add(k));
+        self.read_used(self.last_used.wrapping_add(k))
+    }
+
+    /// Reads a used entry, once, and checks its id.
+    #[inline(always)]
+    fn read_used(&self, index: u16) -> Result<(Completion, &T), RingFault> {
+        let entry = self.areas.used_entry(index);
         let found = self.shadow.outstanding(entry.id.get());
         let (head, token) = found.ok_or(RingFault::BadUsedId)?;
         Ok((Completion { head, len: entry.len.get() }, token))
@@ -311,9 +426,7 @@ impl<T> SplitDriver<T> {
     /// are free again, its token is the caller's. `None` if `head` is not outstanding.
     #[inline]
     pub fn take(&mut self, head: Head) -> Option<T> {
-        let token = self.shadow.finish(head)?;
-        self.last_used = self.last_used.wrapping_add(1);
-        Some(token)
+        self.taking().take(head, false)
     }
 
     /// Asks the device for silence. With EVENT_IDX nothing is written: an event index that has been
@@ -372,7 +485,13 @@ impl<T> SplitDriver<T> {
         };
         self.detached += 1;
         self.detached_below = head.id();
-        Ok(self.shadow.finish(head).map(|token| (head, token)))
+        let (tail, free) = self.shadow.back();
+        let chain = self.shadow.outstanding_mut(head.id().into());
+        let Some((token, last, len)) = chain.and_then(|chain| chain.finish(tail)) else {
+            return Ok(None);
+        };
+        self.shadow.sewn(last, free + len);
+        Ok(Some((head, token)))
     }
 
     /// Starts the ring anew, as if just made, with all indices 0.

@@ -3,11 +3,14 @@
 //! ```text
 //!   next[]   threads the free descriptors, first in first out, and the descriptors of each chain:
 //!
-//!            free_head ─► 4 ─► 5 ─► 0 ─► 1 ◄─ free_tail      chain 2: 2 ─► 3 (last)
+//!            FRONT ─► 4 ─► 5 ─► 0 ─► 1 ◄─ tail      chain 2: 2 ─► 3 (last)
 //!
 //!   A chain is cut from the front; a finished one is sewn on behind, in its own order. Reuse as
 //!   late as possible keeps a duplicate completion detectable for as long as possible.
 //! ```
+//!
+//! The list begins with an entry that is no descriptor, and is the tail of a list without any: so
+//! sewing on has no case of its own.
 
 use std::mem;
 
@@ -18,36 +21,32 @@ use crate::ring::Head;
 struct Entry<T> {
     /// Heads of outstanding chains, and only they, have one.
     token: Option<T>,
-    /// Heads of chains whose completion, as one of several, is being judged.
-    claimed: bool,
-    next: u16,
     /// Heads only: the chain's last descriptor.
     last: u16,
     /// Heads only: the chain's length.
     len: u16,
+    /// Heads only: 1 once its completion has been read as one of several, which are being judged.
+    claims: u16,
 }
 
 /// The private shadow of a descriptor table.
 #[derive(Debug)]
 pub(super) struct Shadow<T> {
+    /// The entry behind the last is the front of the list.
+    next: Table<u16>,
     entries: Table<Entry<T>>,
     size: u16,
-    free_head: u16,
-    free_tail: u16,
+    tail: u16,
     free: u16,
 }
 
 impl<T> Shadow<T> {
     pub(super) fn new(size: u16) -> Self {
-        let entry =
-            |id: u32| Entry { token: None, claimed: false, next: id as u16 + 1, last: 0, len: 0 };
-        Self {
-            entries: Table::new(size.into(), entry),
-            size,
-            free_head: 0,
-            free_tail: size - 1,
-            free: size,
-        }
+        let next =
+            Table::new(u32::from(size) + 1, |id| if id < size.into() { id as u16 + 1 } else { 0 });
+        let entry = |_| Entry { token: None, last: 0, len: 0, claims: 0 };
+        let entries = Table::new(size.into(), entry);
+        Self { next, entries, size, tail: size - 1, free: size }
     }
 
     /// Free descriptors.
@@ -56,16 +55,38 @@ impl<T> Shadow<T> {
         self.free
     }
 
-    /// The free descriptor that would be used next.
+    /// The first free descriptor, if there is one.
     #[inline]
     pub(super) fn first_free(&self) -> u16 {
-        self.free_head
+        self.next[self.size.into()]
+    }
+
+    /// The free descriptors begin with `first` now, and there are `free`.
+    #[inline]
+    pub(super) fn cut(&mut self, first: u16, free: u16) {
+        self.next[self.size.into()] = first;
+        self.free = free;
+        if free == 0 {
+            self.tail = self.size;
+        }
+    }
+
+    /// What a finished chain is sewn on to, and how many descriptors are free.
+    #[inline]
+    pub(super) fn back(&self) -> (u16, u16) {
+        (self.tail, self.free)
+    }
+
+    /// The free descriptors end with `tail` now, and there are `free`.
+    #[inline]
+    pub(super) fn sewn(&mut self, tail: u16, free: u16) {
+        (self.tail, self.free) = (tail, free);
     }
 
     /// The descriptor behind `id` in list order.
     #[inline]
     pub(super) fn next(&self, id: u16) -> u16 {
-        self.entries[id.into()].next
+        self.next[id.into()]
     }
 
     /// The `len` descriptors from `head` to `last` become a chain. They are the caller's, who says
@@ -75,48 +96,29 @@ impl<T> Shadow<T> {
         let entry = &mut self.entries[head.into()];
         // A free descriptor has no token; said so, there is nothing to drop.
         mem::forget(entry.token.replace(token));
-        entry.last = last;
-        entry.len = len;
-    }
-
-    /// The free descriptors before `first` are free no more, `free` of them are left.
-    #[inline]
-    pub(super) fn cut(&mut self, first: u16, free: u16) {
-        (self.free_head, self.free) = (first, free);
+        (entry.last, entry.len, entry.claims) = (last, len, 0);
     }
 
     /// The outstanding chain that `id` heads, and its token, if it does. The id is the device's word
     /// and may be anything.
     #[inline]
     pub(super) fn outstanding(&self, id: u32) -> Option<(Head, &T)> {
-        if id >= self.size.into() {
-            return None;
-        }
-        let token = self.entries[id].token.as_ref()?;
+        let token = self.entries.get(id)?.token.as_ref()?;
         Some((Head::new(id as u16), token))
+    }
+
+    /// The same, to be finished perhaps.
+    #[inline(always)]
+    pub(super) fn outstanding_mut(&mut self, id: u32) -> Option<Outstanding<'_, T>> {
+        let Self { next, entries, .. } = self;
+        let entry = entries.get_mut(id)?;
+        entry.token.is_some().then_some(Outstanding { head: Head::new(id as u16), entry, next })
     }
 
     /// Marks an outstanding chain as being judged; `false` if it is so already.
     #[inline]
     pub(super) fn claim(&mut self, head: Head) -> bool {
-        !mem::replace(&mut self.entries[head.id().into()].claimed, true)
-    }
-
-    /// Ends a chain: its descriptors are free again. `None` if there is no such chain.
-    #[inline]
-    pub(super) fn finish(&mut self, head: Head) -> Option<T> {
-        let entry = &mut self.entries[head.id().into()];
-        let (last, len) = (entry.last, entry.len);
-        let token = entry.token.take()?;
-        entry.claimed = false;
-        if self.free == 0 {
-            self.free_head = head.id();
-        } else {
-            self.entries[self.free_tail.into()].next = head.id();
-        }
-        self.free_tail = last;
-        self.free += len;
-        Some(token)
+        mem::replace(&mut self.entries[head.id().into()].claims, 1) == 0
     }
 
     /// The outstanding chains from id `from` on, lowest id first.
@@ -126,7 +128,30 @@ impl<T> Shadow<T> {
 
     /// The free descriptors in the order in which they would be used.
     pub(super) fn free_ids(&self) -> impl Iterator<Item = u16> {
-        let ids = std::iter::successors(Some(self.free_head), |&id| Some(self.next(id)));
+        let ids = std::iter::successors(Some(self.first_free()), |&id| Some(self.next(id)));
         ids.take(usize::from(self.free))
+    }
+}
+
+/// An outstanding chain, looked up by its head.
+pub(super) struct Outstanding<'a, T> {
+    pub(super) head: Head,
+    entry: &'a mut Entry<T>,
+    next: &'a mut Table<u16>,
+}
+
+impl<T> Outstanding<'_, T> {
+    #[inline(always)]
+    pub(super) fn token(&self) -> Option<&T> {
+        self.entry.token.as_ref()
+    }
+
+    /// Ends the chain: its token, its last descriptor, its length. Its descriptors are sewn on behind
+    /// `tail`; [`sewn`](Shadow::sewn) says that they are free.
+    #[inline(always)]
+    pub(super) fn finish(self, tail: u16) -> Option<(T, u16, u16)> {
+        let token = self.entry.token.take()?;
+        self.next[tail.into()] = self.head.id();
+        Some((token, self.entry.last, self.entry.len))
     }
 }
