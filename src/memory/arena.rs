@@ -1,7 +1,8 @@
 //! The page allocator: N device-visible pages on a lock-free free list.
 
+use std::fmt;
 use std::mem;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as SerialNumber, AtomicU64, Ordering};
 
@@ -21,29 +22,47 @@ pub(super) type ArenaId = NonZeroU32;
 /// It goes back with [`PageArena::put_page`] or, on a [`PageChain`], with
 /// [`PagePool::give_pages`](super::PagePool::give_pages).
 #[must_use = "a page that is not given back is lost"]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Page {
-    index: u32,
-    arena: ArenaId,
+    /// The arena's id in the upper half, the page's number in the lower: one word, to be moved at
+    /// once.
+    bits: NonZeroU64,
 }
 
 impl Page {
+    #[inline]
     pub(super) fn from_parts(index: u32, arena: ArenaId) -> Self {
-        Self { index, arena }
+        Self { bits: in_upper_half(arena) | u64::from(index) }
     }
 
     /// The page's number in its arena, from 0.
     #[inline]
     pub fn index(&self) -> u32 {
-        self.index
+        self.bits.get() as u32
+    }
+
+    fn arena(&self) -> u32 {
+        (self.bits.get() >> 32) as u32
     }
 
     /// Ends the token's life; the caller answers for the page.
     #[inline]
-    pub(super) fn into_parts(self) -> (u32, ArenaId) {
-        let parts = (self.index, self.arena);
+    pub(super) fn into_index(self) -> u32 {
+        let index = self.index();
         mem::forget(self);
-        parts
+        index
+    }
+}
+
+#[inline]
+fn in_upper_half(arena: ArenaId) -> NonZeroU64 {
+    // The id is not 0; said so, nothing is checked when this is compiled.
+    NonZeroU64::new(u64::from(arena.get()) << 32).unwrap_or(NonZeroU64::MIN)
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("index", &self.index()).field("arena", &self.arena()).finish()
     }
 }
 
@@ -51,7 +70,7 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            debug_assert!(false, "page {} was dropped instead of given back", self.index);
+            debug_assert!(false, "page {} was dropped instead of given back", self.index());
         }
     }
 }
@@ -71,6 +90,8 @@ pub struct PageArena {
     failures: FailPlan,
     rings: RingSpace,
 }
+
+const NOT_OURS: &str = "a page was given to an arena that it does not belong to";
 
 /// Why an arena could not be made.
 fn too_many(pages: usize) -> MemoryError {
@@ -113,7 +134,7 @@ impl PageArena {
         }
         let page = self.list.pop()?;
         self.allocs.fetch_add(1, Ordering::Relaxed);
-        Some(Page::from_parts(page, self.id))
+        Some(self.page(page))
     }
 
     /// Takes up to `most` pages in one step, as so many calls of [`alloc_page`](Self::alloc_page)
@@ -147,22 +168,33 @@ impl PageArena {
         }
     }
 
-    fn put_list(&self, first: u32, last: u32, len: u32) {
+    pub(super) fn put_list(&self, first: u32, last: u32, len: u32) {
         self.frees.fetch_add(u64::from(len), Ordering::Relaxed);
         self.list.push(first, last);
+    }
+
+    /// The token of a page that the caller answers for.
+    #[inline]
+    pub(super) fn page(&self, index: u32) -> Page {
+        Page::from_parts(index, self.id)
     }
 
     /// The page's number, once it is clear that it is one of ours.
     #[inline]
     pub(super) fn own(&self, page: Page) -> u32 {
-        let (index, arena) = page.into_parts();
-        self.check(arena);
-        index
+        assert!(page.arena() == self.id.get(), "{NOT_OURS}");
+        page.into_index()
+    }
+
+    /// The number of a page that is known to be one of ours.
+    #[inline]
+    pub(super) fn known(&self, page: Page) -> u32 {
+        if cfg!(debug_assertions) { self.own(page) } else { page.into_index() }
     }
 
     #[inline]
     pub(super) fn check(&self, arena: ArenaId) {
-        assert!(arena == self.id, "a page was given to an arena that it does not belong to");
+        assert!(arena == self.id, "{NOT_OURS}");
     }
 
     #[inline]
@@ -220,7 +252,7 @@ impl PageArena {
     /// Guest address of a page.
     #[inline]
     pub fn address(&self, page: &Page) -> u64 {
-        self.first_page + u64::from(page.index) * PAGE_SIZE as u64
+        self.first_page + u64::from(page.index()) * PAGE_SIZE as u64
     }
 
     /// Guest address of page number `index`, whoever owns it.
@@ -236,13 +268,13 @@ impl PageArena {
     /// The bytes of a page.
     #[inline]
     pub(crate) fn bytes(&self, page: &Page) -> PageBytes<'_> {
-        self.pages.bytes(page.index)
+        self.pages.bytes(page.index())
     }
 
     /// A pointer to `len` bytes of a page, for those that export a view of it.
     #[cfg(feature = "python")]
     pub(crate) fn pointer(&self, page: &Page, offset: usize, len: usize) -> *const u8 {
-        self.pages.pointer(page.index, offset, len)
+        self.pages.pointer(page.index(), offset, len)
     }
 
     pub(super) fn ring_space(&self) -> &RingSpace {

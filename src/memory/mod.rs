@@ -28,6 +28,7 @@ mod table;
 pub use address::{GUEST_BASE, MAX_PARTS, MemoryError, OutOfRange, ReadError};
 pub use arena::{Page, PageArena};
 pub use failure::FailPlan;
+pub(crate) use pool::{ChainFront, Draw};
 pub use pool::{PageChain, PagePool};
 pub use ring_area::RingArea;
 pub use shared::SharedMemory;

@@ -51,35 +51,6 @@ impl PageChain {
         Self { pages: Some((first, last, len, arena.id())) }
     }
 
-    /// Puts pages of `arena` in front, `first` and then as many as `more` has; the last of them
-    /// ends as the first.
-    #[inline]
-    pub fn push_front(
-        &mut self,
-        first: Page,
-        mut more: impl FnMut() -> Option<Page>,
-        arena: &PageArena,
-    ) {
-        let mut front = arena.own(first);
-        let (last, mut len) = match self.pages {
-            None => {
-                arena.set_link(front, NIL);
-                (front, 1)
-            }
-            Some((behind, last, len, owner)) => {
-                arena.check(owner);
-                arena.set_link(front, behind);
-                (last, len + 1)
-            }
-        };
-        while let Some(page) = more() {
-            let page = arena.own(page);
-            arena.set_link(page, front);
-            (front, len) = (page, len + 1);
-        }
-        self.pages = Some((front, last, len, arena.id()));
-    }
-
     /// Appends all pages of another chain, in their order.
     pub fn append(&mut self, other: Self, arena: &PageArena) {
         if let Some((first, last, len)) = other.into_list(arena) {
@@ -122,6 +93,41 @@ impl PageChain {
     }
 }
 
+/// A chain that grows at its front, at hand while it does.
+pub(crate) struct ChainFront<'a> {
+    arena: &'a PageArena,
+    first: u32,
+    last: u32,
+    len: u32,
+}
+
+impl<'a> ChainFront<'a> {
+    /// A chain of pages of `arena`, without any yet.
+    #[inline]
+    pub(crate) fn new(arena: &'a PageArena) -> Self {
+        Self { arena, first: NIL, last: NIL, len: 0 }
+    }
+
+    /// Puts a page in front, which is known to be the arena's: it comes from an skb of the queue's.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, page: Page) {
+        let page = self.arena.known(page);
+        self.arena.set_link(page, self.first);
+        if self.len == 0 {
+            self.last = page;
+        }
+        (self.first, self.len) = (page, self.len + 1);
+    }
+
+    /// Puts every page back into the arena, in one step.
+    #[inline]
+    pub(crate) fn put_pages(self) {
+        if self.len > 0 {
+            self.arena.put_list(self.first, self.last, self.len);
+        }
+    }
+}
+
 #[cfg(debug_assertions)]
 impl Drop for PageChain {
     fn drop(&mut self) {
@@ -142,16 +148,12 @@ pub struct PagePool {
     gives: u64,
     /// Pages put back by [`drain`](Self::drain).
     drained: u64,
-    /// First of the linked pages that were allocated ahead for the refill at hand, and how many
-    /// they are; none otherwise.
-    reserve: u32,
-    reserved: u32,
 }
 
 impl PagePool {
     /// An empty pool over `arena`.
     pub fn new(arena: Arc<PageArena>) -> Self {
-        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0, reserve: NIL, reserved: 0 }
+        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0 }
     }
 
     /// Sews a whole chain, in its own order, in front of the pool.
@@ -178,8 +180,7 @@ impl PagePool {
     /// Gives a page that is known to be the arena's: one that a buffer of the queue's was made of.
     #[inline(always)]
     pub(crate) fn give_back(&mut self, page: Page) {
-        let (page, arena) = page.into_parts();
-        debug_assert!(arena == self.arena.id());
+        let page = self.arena.known(page);
         self.sew(page, page, 1);
     }
 
@@ -192,47 +193,33 @@ impl PagePool {
 
     /// Takes the head and clears its link; an empty pool falls through to
     /// [`PageArena::alloc_page`].
-    #[inline(always)]
+    #[inline]
     pub fn get_a_page(&mut self) -> Option<Page> {
-        let page = self.head;
-        if page == NIL {
-            return self.alloc_page();
+        if self.head == NIL {
+            return self.arena.alloc_page();
         }
         self.gets += 1;
-        self.head = self.unlink(page);
-        Some(Page::from_parts(page, self.arena.id()))
+        Some(self.pop())
     }
 
     /// Takes `n` pages, as so many calls of [`get_a_page`](Self::get_a_page) would, as one chain.
     /// If there are not so many, those taken go back as one chain.
     pub fn get_pages(&mut self, n: usize) -> Option<PageChain> {
-        if n > 0 && n <= self.len() {
-            self.gets += n as u64;
-            return Some(Self::cut(&self.arena, &mut self.head, n));
-        }
-        if n > 0 && self.head == NIL && n <= self.reserved as usize {
-            self.reserved -= n as u32;
-            return Some(Self::cut(&self.arena, &mut self.reserve, n));
-        }
-        let mut chain = PageChain::new();
-        for _ in 0..n {
-            let Some(page) = self.get_a_page() else {
-                self.give_pages(chain);
-                return None;
-            };
-            chain.push(page, &self.arena);
-        }
-        Some(chain)
+        self.draw(0).get_pages(n)
     }
 
-    /// Cuts off the first `n` pages, which there must be, of the list that starts at `head`.
-    fn cut(arena: &PageArena, head: &mut u32, n: usize) -> PageChain {
-        let (first, mut last) = (*head, *head);
-        for _ in 1..n {
-            last = arena.link(last);
+    /// Starts taking a batch of pages, `from_arena` of which will come from the arena, if it has
+    /// them: these are allocated at once.
+    #[inline]
+    pub(crate) fn draw(&mut self, from_arena: usize) -> Draw<'_> {
+        let (mut reserve, mut reserved) = (NIL, 0);
+        if from_arena > 1 {
+            let pages = self.arena.alloc_pages(u32::try_from(from_arena).unwrap_or(u32::MAX));
+            if let Some((first, _, len)) = pages.into_list(&self.arena) {
+                (reserve, reserved) = (first, len);
+            }
         }
-        *head = arena.link(last);
-        PageChain::from_list(first, last, n as u32, arena)
+        Draw { head: self.head, gets: 0, reserve, reserved, pool: self }
     }
 
     /// Gives every page of a chain by itself, first page first: the last ends on top.
@@ -248,30 +235,6 @@ impl PagePool {
         }
     }
 
-    /// Readies up to `n` pages of the arena, taken in one step, for
-    /// [`alloc_page`](Self::alloc_page). Only for who will allocate so many at once: what is left
-    /// over is not free for others.
-    pub(crate) fn reserve(&mut self, n: usize) {
-        debug_assert!(self.reserve == NIL, "the last reserve was not used up");
-        if n > 1 {
-            let pages = self.arena.alloc_pages(u32::try_from(n).unwrap_or(u32::MAX));
-            let pages = pages.into_list(&self.arena);
-            (self.reserve, self.reserved) = pages.map_or((NIL, 0), |(first, _, len)| (first, len));
-        }
-    }
-
-    /// Takes a page from the arena, by way of the reserve.
-    #[inline(always)]
-    pub(crate) fn alloc_page(&mut self) -> Option<Page> {
-        let page = self.reserve;
-        if page == NIL {
-            return self.arena.alloc_page();
-        }
-        self.reserve = self.unlink(page);
-        self.reserved -= 1;
-        Some(Page::from_parts(page, self.arena.id()))
-    }
-
     /// Clears the link of a page; returns what it was.
     #[inline]
     fn unlink(&self, page: u32) -> u32 {
@@ -285,7 +248,7 @@ impl PagePool {
     fn pop(&mut self) -> Page {
         let page = self.head;
         self.head = self.unlink(page);
-        Page::from_parts(page, self.arena.id())
+        self.arena.page(page)
     }
 
     /// Puts every page of the pool back into the arena.
@@ -296,6 +259,13 @@ impl PagePool {
             self.drained += 1;
             chain.push(page, &self.arena);
         }
+        self.arena.put_pages(chain);
+    }
+
+    /// Puts pages back that were allocated ahead and not needed after all.
+    #[cold]
+    fn put_back(&mut self, mut first: u32, len: u32) {
+        let chain = cut(&self.arena, &mut first, len as usize);
         self.arena.put_pages(chain);
     }
 
@@ -330,6 +300,98 @@ impl PagePool {
     pub fn arena(&self) -> &Arc<PageArena> {
         &self.arena
     }
+}
+
+/// A batch of pages being taken: what moves with each is at hand, and goes back to the pool at the
+/// end.
+pub(crate) struct Draw<'a> {
+    pool: &'a mut PagePool,
+    head: u32,
+    gets: u32,
+    /// First of the pages that were allocated ahead, which are linked, and how many they are.
+    reserve: u32,
+    reserved: u32,
+}
+
+impl Draw<'_> {
+    /// The arena behind the pool.
+    pub(crate) fn arena(&self) -> &PageArena {
+        &self.pool.arena
+    }
+
+    /// See [`PagePool::get_a_page`].
+    #[inline(always)]
+    pub(crate) fn get_a_page(&mut self) -> Option<Page> {
+        let page = self.head;
+        if page == NIL {
+            return self.alloc_page();
+        }
+        self.head = self.pool.arena.link(page);
+        self.gets += 1;
+        Some(self.pool.arena.page(page))
+    }
+
+    /// Takes a page from the arena.
+    #[inline(always)]
+    pub(crate) fn alloc_page(&mut self) -> Option<Page> {
+        let page = self.reserve;
+        if page == NIL {
+            return self.pool.arena.alloc_page();
+        }
+        self.reserve = self.pool.arena.link(page);
+        self.reserved -= 1;
+        Some(self.pool.arena.page(page))
+    }
+
+    /// See [`PagePool::get_pages`].
+    pub(crate) fn get_pages(&mut self, n: usize) -> Option<PageChain> {
+        let pooled = self.pool.len() - self.gets as usize;
+        if n > 0 && n <= pooled {
+            self.gets += n as u32;
+            return Some(cut(&self.pool.arena, &mut self.head, n));
+        }
+        if n > 0 && pooled == 0 && n <= self.reserved as usize {
+            self.reserved -= n as u32;
+            return Some(cut(&self.pool.arena, &mut self.reserve, n));
+        }
+        let mut chain = PageChain::new();
+        for _ in 0..n {
+            let Some(page) = self.get_a_page() else {
+                self.give_pages(chain);
+                return None;
+            };
+            chain.push(page, &self.pool.arena);
+        }
+        Some(chain)
+    }
+
+    /// See [`PagePool::give_pages`].
+    fn give_pages(&mut self, chain: PageChain) {
+        self.pool.head = self.head;
+        self.pool.give_pages(chain);
+        self.head = self.pool.head;
+    }
+}
+
+impl Drop for Draw<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.head = self.head;
+        self.pool.gets += u64::from(self.gets);
+        if self.reserved > 0 {
+            self.pool.put_back(self.reserve, self.reserved);
+        }
+    }
+}
+
+/// Cuts off the first `n` pages, which there must be, of the list that starts at `head`.
+fn cut(arena: &PageArena, head: &mut u32, n: usize) -> PageChain {
+    let (first, mut last) = (*head, *head);
+    for _ in 1..n {
+        last = arena.link(last);
+    }
+    *head = arena.link(last);
+    PageChain::from_list(first, last, n as u32, arena)
 }
 
 impl Drop for PagePool {

@@ -198,7 +198,7 @@ impl<T: Recycle> Slab<T> {
     #[inline]
     pub fn free(&mut self, slot: Slot<T>) {
         assert!(self.owns(&slot), "an object was given to another slab");
-        self.free_with(slot, T::recycle);
+        Self::free_onto(&mut self.local, slot, T::recycle);
     }
 
     /// Whether the object came from this slab.
@@ -209,14 +209,14 @@ impl<T: Recycle> Slab<T> {
         Arc::ptr_eq(home, &self.home)
     }
 
-    /// Takes an object of ours back that `empty` makes as good as new.
-    #[inline]
-    fn free_with(&mut self, mut slot: Slot<T>, empty: impl FnOnce(&mut T)) {
+    /// Takes an object of ours back that `empty` makes as good as new, onto `list`.
+    #[inline(always)]
+    fn free_onto(list: &mut *mut Node<T>, mut slot: Slot<T>, empty: impl FnOnce(&mut T)) {
         empty(&mut slot);
         let node = slot.into_node();
         // SAFETY: we have just become the node's owner.
-        unsafe { (*node).next = self.local };
-        self.local = node;
+        unsafe { (*node).next = *list };
+        *list = node;
     }
 
     /// Takes a batch of objects back, without atomics those that came from this slab: `empty` makes
@@ -227,11 +227,14 @@ impl<T: Recycle> Slab<T> {
         slots: impl Iterator<Item = Slot<T>>,
         mut empty: impl FnMut(&mut T),
     ) {
+        // At hand for the batch. Should `empty` panic, what came back so far is lost, no more.
+        let mut local = self.local;
         for slot in slots {
             if self.owns(&slot) && !self.closed {
-                self.free_with(slot, &mut empty);
+                Self::free_onto(&mut local, slot, &mut empty);
             }
         }
+        self.local = local;
     }
 
     /// Takes an object back whose allocation failed in a later part: it counts as not allocated.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN, RxConfig};
 use super::skb::{Packet, Skb};
 use super::verdict::data_offset;
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageBytes, PageChain, PagePool, Slab, Slot};
+use crate::memory::{
+    ChainFront, Draw, PAGE_SIZE, Page, PageArena, PageBytes, PageChain, PagePool, Slab, Slot,
+};
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
 
@@ -32,30 +34,9 @@ impl Supply {
         }
     }
 
-    /// Readies the `n` pages that a refill will take from the arena, in one step. Not while a
-    /// failure is planned: then pages may be left over.
-    #[inline]
-    pub(crate) fn reserve(&mut self, n: usize) {
-        if !self.skbs.may_fail() {
-            self.pool.reserve(n);
-        }
-    }
-
-    /// An skb with a linear part: a page from the arena. One allocation, which fails as a whole.
-    #[inline]
-    pub(crate) fn linear_skb(&mut self) -> Option<LinearSkb> {
-        let skb = self.skbs.alloc()?;
-        let Some(page) = self.pool.alloc_page() else {
-            self.skbs.cancel(skb);
-            return None;
-        };
-        Some(LinearSkb { skb, page })
-    }
-
     /// Frees an skb that was posted with a linear part: its page goes to the arena.
-    pub(crate) fn free_linear(&mut self, LinearSkb { skb, page }: LinearSkb) {
-        self.arena.put_page(page);
-        self.skbs.free(skb);
+    pub(crate) fn free_linear(&mut self, linear: LinearSkb) {
+        linear.free(&self.arena, &mut self.skbs);
     }
 
     /// Gives a chain to the pool, if there is anything on it.
@@ -72,9 +53,9 @@ impl Supply {
     /// it in one step.
     #[inline]
     pub(crate) fn release(&mut self, packets: impl Iterator<Item = Packet>) {
-        let (arena, mut pages) = (&self.arena, PageChain::new());
+        let mut pages = ChainFront::new(&self.arena);
         self.skbs.free_all(packets.map(Packet::into_skb), |skb| skb.empty_into(&mut pages));
-        arena.put_pages(pages);
+        pages.put_pages();
     }
 
     /// Begins the skb of a packet whose first buffer, a mergeable one, holds `len` bytes behind a
@@ -102,11 +83,46 @@ impl Supply {
     }
 }
 
+/// What buffers are made of.
+pub(crate) struct Stock<'a> {
+    pub pages: Draw<'a>,
+    pub skbs: &'a mut Slab<Skb>,
+}
+
+impl<'a> Stock<'a> {
+    /// What is taken for a refill that will take `from_arena` pages from the arena: all of these in
+    /// one step. Not while a failure is planned, when some may not be needed.
+    #[inline]
+    pub(crate) fn new(supply: &'a mut Supply, from_arena: usize) -> Self {
+        let from_arena = if supply.skbs.may_fail() { 0 } else { from_arena };
+        Self { pages: supply.pool.draw(from_arena), skbs: &mut supply.skbs }
+    }
+
+    /// An skb with a linear part: a page from the arena. One allocation, which fails as a whole.
+    #[inline(always)]
+    pub(crate) fn linear_skb(&mut self) -> Option<LinearSkb> {
+        let skb = self.skbs.alloc()?;
+        let Some(page) = self.pages.alloc_page() else {
+            self.skbs.cancel(skb);
+            return None;
+        };
+        Some(LinearSkb { skb, page })
+    }
+}
+
 /// An skb posted with the page of its linear part: small mode, eager big mode.
 #[derive(Debug)]
 pub(crate) struct LinearSkb {
     pub skb: Slot<Skb>,
     pub page: Page,
+}
+
+impl LinearSkb {
+    /// The page goes to the arena, the skb to the slab.
+    pub(crate) fn free(self, arena: &PageArena, skbs: &mut Slab<Skb>) {
+        arena.put_page(self.page);
+        skbs.free(self.skb);
+    }
 }
 
 /// What a policy needs to know of the configuration.
@@ -195,7 +211,7 @@ pub(crate) trait Policy {
     fn new(config: &RxConfig) -> Self;
 
     /// Makes a buffer. `None` when memory ran out; everything taken has gone back then.
-    fn make(&mut self, supply: &mut Supply) -> Option<Self::Buffer>;
+    fn make(&mut self, stock: &mut Stock<'_>) -> Option<Self::Buffer>;
 
     /// How many pages the next `buffers` buffers will take from the arena while the pool has
     /// `pooled`.
@@ -229,7 +245,7 @@ pub(crate) trait Policy {
         len: usize,
     ) -> Result<Slot<Skb>, Self::Buffer>;
 
-    /// Appends a later buffer of a packet in mergeable mode. In the others no packet has one.
+    /// Appends a later buffer of a packet in mergeable mode, a frag of `len` bytes. In the others no packet has one.
     #[inline]
     fn later(
         &mut self,

@@ -13,10 +13,10 @@ use super::config::{IncompleteLimit, RxConfig};
 use super::fault::DeviceFault;
 use super::interleave::Point;
 use super::outcome::{Polled, Readiness, RxError};
-use super::policy::{Policy, Supply};
+use super::policy::{Policy, Stock, Supply};
 use super::skb::Packet;
 use super::stats::Stats;
-use super::verdict::{Accepted, Count, Rules};
+use super::verdict::{Accepted, Count, Lengths, Rules};
 use super::waiting::Waiting;
 use crate::memory::{PageArena, PageChain, RingArea};
 use crate::ring::split::{LayoutError, SplitDriver};
@@ -279,7 +279,10 @@ impl<P: Policy> Queue<P> {
         self.later.clear();
         let (completed, outstanding) = (self.ring.pending(), self.ring.outstanding());
         match self.rules.count(P::MERGEABLE, header, completed, outstanding) {
-            Count::Complete(1) => self.conclude(first, header, packets),
+            Count::Complete(1) => {
+                let lens = Lengths::first(first.len, &self.rules);
+                self.conclude(first, header, lens, packets)
+            }
             Count::Complete(n) => self.gather(first, header, n, packets),
             Count::Drop(fault) => self.discard(first, fault),
             Count::Break(fault) => Step::Break(fault),
@@ -297,15 +300,19 @@ impl<P: Policy> Queue<P> {
     ) -> Step {
         self.later.clear();
         self.ring.claim_head(first.head);
+        let mut lens = Lengths::first(first.len, &self.rules);
         let mut taking = self.ring.taking();
         for k in 1..buffers {
             match taking.claim(k) {
-                Ok(later) => self.later.push(later),
+                Ok(completion) => {
+                    lens.later(completion.len, &self.rules);
+                    self.later.push(completion);
+                }
                 Err(fault) => return Step::Break(fault.into()),
             }
         }
         drop(taking);
-        self.conclude(first, header, packets)
+        self.conclude(first, header, lens, packets)
     }
 
     /// All completions of the packet are at hand: judges the whole, and acts.
@@ -314,9 +321,10 @@ impl<P: Policy> Queue<P> {
         &mut self,
         first: Completion,
         header: HeaderBytes,
+        lens: Lengths,
         packets: &mut Vec<Packet>,
     ) -> Step {
-        match self.rules.judge(header, first, &self.later) {
+        match self.rules.judge(header, 1 + self.later.len(), lens) {
             Ok(accepted) => self.deliver(first, header, accepted, packets),
             Err(fault) => self.discard(first, fault),
         }
@@ -351,6 +359,7 @@ impl<P: Policy> Queue<P> {
             policy.later(supply, &mut skb, (head, buffer), len as usize);
         }
         drop(taking);
+        skb.grow(accepted.len - len);
         packets.push(Packet::new(skb));
         stats.rx_bytes += accepted.len as u64;
         if accepted.partial > 0 {
@@ -463,23 +472,24 @@ impl<P: Policy> Queue<P> {
     #[inline]
     fn fill(&mut self) -> usize {
         let room = usize::from(self.ring.free() / self.descriptors);
-        let Self { ring, policy, supply, .. } = self;
-        supply.reserve(policy.arena_pages(room, supply.pool.len()));
+        let Self { ring, policy, supply, area, .. } = self;
+        let arena = area.arena();
+        let mut stock = Stock::new(supply, policy.arena_pages(room, supply.pool.len()));
         let mut posting = ring.posting();
         let mut posted = 0;
         while posted < room {
-            let Some(buffer) = policy.make(supply) else { break };
-            let head = match policy.segment(&supply.arena, &buffer) {
+            let Some(buffer) = policy.make(&mut stock) else { break };
+            let head = match policy.segment(arena, &buffer) {
                 Some(segment) => posting.post_one(segment, DESC_F_WRITE, buffer),
                 None => {
-                    let segments = policy.segments(&supply.arena, &buffer);
+                    let segments = policy.segments(arena, &buffer);
                     posting.post(segments, DESC_F_WRITE, buffer)
                 }
             };
             policy.posted(head);
             posted += 1;
         }
-        drop(posting);
+        drop((posting, stock));
         self.refill_needed = posted < room;
         self.stats.buffers_posted += posted as u64;
         self.max = self.max.max(self.ring.outstanding());

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN};
-use crate::memory::{PAGE_SIZE, Page, PageArena, PageBytes, PageChain, Recycle, Slot};
+use crate::memory::{ChainFront, PAGE_SIZE, Page, PageArena, PageBytes, Recycle, Slot};
 use crate::virtio::{HeaderBytes, VnetHeader};
 
 /// Part of a page that holds packet bytes. The page belongs to the skb.
@@ -128,28 +128,26 @@ impl Skb {
     }
 
     /// Takes all pages off; they go in front of `pages`, frag 0 first and the linear part last.
-    #[inline]
-    pub(crate) fn empty_into(&mut self, pages: &mut PageChain) {
-        if !self.parts.is_empty() {
-            self.pages_into(pages);
-        }
+    #[inline(always)]
+    pub(crate) fn empty_into(&mut self, pages: &mut ChainFront<'_>) {
+        take_off(&mut self.parts, pages);
     }
+}
 
-    #[inline(never)]
-    fn pages_into(&mut self, pages: &mut PageChain) {
-        let Self { parts, arena, .. } = self;
-        if let Some(last) = parts.pop() {
-            pages.push_front(last.page, || parts.pop().map(|part| part.page), arena);
-        }
+#[inline(always)]
+fn take_off(parts: &mut Vec<PagePart>, pages: &mut ChainFront<'_>) {
+    while let Some(part) = parts.pop() {
+        pages.push(part.page);
     }
 }
 
 impl Recycle for Skb {
     #[inline]
     fn recycle(&mut self) {
-        let mut pages = PageChain::new();
-        self.empty_into(&mut pages);
-        self.arena.put_pages(pages);
+        let Self { parts, arena, .. } = self;
+        let mut pages = ChainFront::new(arena);
+        take_off(parts, &mut pages);
+        pages.put_pages();
     }
 }
 

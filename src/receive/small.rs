@@ -2,7 +2,7 @@
 
 use super::config::{RxConfig, Strategy};
 use super::eager::RecvList;
-use super::policy::{LinearSkb, Policy, Shape, Supply};
+use super::policy::{LinearSkb, Policy, Shape, Stock, Supply};
 use super::skb::Skb;
 use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::ring::{Head, Segment};
@@ -35,8 +35,8 @@ impl Policy for Small {
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply) -> Option<LinearSkb> {
-        supply.linear_skb()
+    fn make(&mut self, stock: &mut Stock<'_>) -> Option<LinearSkb> {
+        stock.linear_skb()
     }
 
     #[inline]

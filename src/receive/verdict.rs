@@ -15,7 +15,6 @@
 use super::config::{GOOD_COPY_LEN, MAX_PACKET_LEN, RxConfig};
 use super::fault::DeviceFault;
 use crate::memory::PAGE_SIZE;
-use crate::ring::Completion;
 use crate::virtio::{
     Dialect, Features, GsoType, HEADER_LEN_LEGACY, HeaderBytes, HeaderFlags, Mode, VnetHeader,
 };
@@ -46,7 +45,9 @@ pub(crate) struct Accepted {
 }
 
 /// The used lengths of a packet, as far as the rules look at them.
-struct Lengths {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    first: u32,
     total: u64,
     /// One is more than its buffer has room for.
     overrun: bool,
@@ -54,38 +55,25 @@ struct Lengths {
     empty: bool,
     /// Buffers that are not full though not the last.
     partial: u64,
+    last: u32,
 }
 
 impl Lengths {
-    #[inline]
-    fn of(first: u32, later: &[Completion], room: u32) -> Self {
-        let (mut total, mut odd) = (u64::from(first), first > room);
-        for &Completion { len, .. } in later {
-            total += u64::from(len);
-            odd |= len.wrapping_sub(1) >= room; // 0, or more than room
-        }
-        // Where none is 0 or too long, the sum tells whether all but the last are full.
-        let last = later.last().map_or(first, |last| last.len);
-        if !odd && total - u64::from(last) == later.len() as u64 * u64::from(room) {
-            return Self { total, overrun: false, empty: false, partial: 0 };
-        }
-        Self::counted(first, later, room)
+    /// Those of a packet in one buffer, or of the first of several.
+    #[inline(always)]
+    pub(crate) fn first(len: u32, rules: &Rules) -> Self {
+        let overrun = len > rules.room;
+        Self { first: len, total: len.into(), overrun, empty: false, partial: 0, last: len }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn counted(first: u32, later: &[Completion], room: u32) -> Self {
-        let mut lens =
-            Self { total: first.into(), overrun: first > room, empty: false, partial: 0 };
-        let mut last = first;
-        for &Completion { len, .. } in later {
-            lens.total += u64::from(len);
-            lens.overrun |= len > room;
-            lens.empty |= len == 0;
-            lens.partial += u64::from(last < room);
-            last = len;
-        }
-        lens
+    /// That of the next buffer.
+    #[inline(always)]
+    pub(crate) fn later(&mut self, len: u32, rules: &Rules) {
+        self.total += u64::from(len);
+        self.overrun |= len > rules.room;
+        self.empty |= len == 0;
+        self.partial += u64::from(self.last < rules.room);
+        self.last = len;
     }
 }
 
@@ -154,7 +142,7 @@ impl Rules {
         len.wrapping_sub(self.shortest) <= self.spread
     }
 
-    /// Step two: all used lengths of the packet, first buffer first, are known.
+    /// Step two: all used lengths of the packet, which takes so many `buffers`, are known.
     ///
     /// R1, R2, R3, R5, R6 and section 7, in this order, each over the whole packet; the first that
     /// fails names the fault.
@@ -162,20 +150,19 @@ impl Rules {
     pub(crate) fn judge(
         &self,
         header: HeaderBytes,
-        first: Completion,
-        later: &[Completion],
+        buffers: usize,
+        lens: Lengths,
     ) -> Result<Accepted, DeviceFault> {
-        let lens = Lengths::of(first.len, later, self.room);
         let h = self.header_len;
-        if lens.total < self.shortest.into() || first.len < h {
+        if lens.total < self.shortest.into() || lens.first < h {
             return Err(DeviceFault::ShortPacket); // R1, with h the header's true length (L3)
         }
         if lens.overrun {
             return Err(DeviceFault::LengthOverrun); // R2, R3
         }
-        if !later.is_empty() {
-            let first_frag = usize::from(first.len - h > GOOD_COPY_LEN as u32);
-            if later.len() + first_frag > usize::from(self.max_frags) {
+        if buffers > 1 {
+            let first_frag = usize::from(lens.first - h > GOOD_COPY_LEN as u32);
+            if buffers - 1 + first_frag > usize::from(self.max_frags) {
                 return Err(DeviceFault::TooManyFrags); // R5; one buffer is one frag at most
             }
             if lens.empty {

@@ -2,7 +2,7 @@
 
 use crate::memory::{PAGE_SIZE, Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::{GOOD_COPY_LEN, RxConfig};
-use crate::receive::policy::{Policy, Shape, Supply, push_frags, whole_page};
+use crate::receive::policy::{Policy, Shape, Stock, Supply, push_frags, whole_page};
 use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
@@ -38,9 +38,9 @@ impl Policy for Big {
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply) -> Option<BigBuffer> {
-        let mut rest = supply.pool.get_pages(self.shape.max_frags + 1)?;
-        let first = rest.pop(&supply.arena)?;
+    fn make(&mut self, stock: &mut Stock<'_>) -> Option<BigBuffer> {
+        let mut rest = stock.pages.get_pages(self.shape.max_frags + 1)?;
+        let first = rest.pop(stock.pages.arena())?;
         Some(BigBuffer { first, rest })
     }
 

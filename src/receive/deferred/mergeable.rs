@@ -2,7 +2,7 @@
 
 use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Policy, Shape, Supply, whole_page};
+use crate::receive::policy::{Policy, Shape, Stock, Supply, whole_page};
 use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
@@ -21,8 +21,8 @@ impl Policy for Mergeable {
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply) -> Option<Page> {
-        supply.pool.get_a_page()
+    fn make(&mut self, stock: &mut Stock<'_>) -> Option<Page> {
+        stock.pages.get_a_page()
     }
 
     #[inline]
@@ -66,7 +66,6 @@ impl Policy for Mergeable {
     #[inline(always)]
     fn later(&mut self, _: &mut Supply, skb: &mut Skb, (_, page): (Head, Page), len: usize) {
         skb.push_frag(page, 0, len);
-        skb.grow(len);
     }
 
     fn discard(&mut self, supply: &mut Supply, _: Head, page: Page, chain: &mut PageChain) {

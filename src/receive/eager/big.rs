@@ -3,7 +3,7 @@
 use super::RecvList;
 use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::{MAX_PACKET_LEN, RxConfig};
-use crate::receive::policy::{LinearSkb, Policy, Shape, Supply, push_frags, whole_page};
+use crate::receive::policy::{LinearSkb, Policy, Shape, Stock, Supply, push_frags, whole_page};
 use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
@@ -31,10 +31,10 @@ impl Policy for Big {
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply) -> Option<SkbAndPages> {
-        let linear = supply.linear_skb()?;
-        let Some(pages) = supply.pool.get_pages(self.shape.max_frags) else {
-            supply.free_linear(linear);
+    fn make(&mut self, stock: &mut Stock<'_>) -> Option<SkbAndPages> {
+        let linear = stock.linear_skb()?;
+        let Some(pages) = stock.pages.get_pages(self.shape.max_frags) else {
+            linear.free(stock.pages.arena(), stock.skbs);
             return None;
         };
         Some(SkbAndPages { linear, pages })

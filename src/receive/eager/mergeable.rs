@@ -3,7 +3,7 @@
 use super::RecvList;
 use crate::memory::{Page, PageArena, PageBytes, PageChain, Slot};
 use crate::receive::config::RxConfig;
-use crate::receive::policy::{Policy, Shape, Supply, whole_page};
+use crate::receive::policy::{Policy, Shape, Stock, Supply, whole_page};
 use crate::receive::skb::Skb;
 use crate::ring::{Head, Segment};
 use crate::virtio::HeaderBytes;
@@ -31,10 +31,10 @@ impl Policy for Mergeable {
     }
 
     #[inline]
-    fn make(&mut self, supply: &mut Supply) -> Option<SkbAndPage> {
-        let skb = supply.skbs.alloc()?;
-        let Some(page) = supply.pool.get_a_page() else {
-            supply.skbs.free(skb);
+    fn make(&mut self, stock: &mut Stock<'_>) -> Option<SkbAndPage> {
+        let skb = stock.skbs.alloc()?;
+        let Some(page) = stock.pages.get_a_page() else {
+            stock.skbs.free(skb);
             return None;
         };
         Some(SkbAndPage { skb, page })
@@ -94,7 +94,6 @@ impl Policy for Mergeable {
         self.recv.unlink(head);
         supply.skbs.free(spare);
         skb.push_frag(page, 0, len);
-        skb.grow(len);
     }
 
     fn discard(

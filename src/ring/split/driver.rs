@@ -14,6 +14,7 @@ use crate::ring::{AddError, Completion, Head, RingFault, RingRunning, Segment, n
 use crate::sync::{Ordering, Site, at, full_fence};
 use crate::virtio::{
     AVAIL_F_NO_INTERRUPT, DESC_F_NEXT, DESC_F_WRITE, Descriptor, SplitLayout, USED_F_NO_NOTIFY,
+    UsedElement,
 };
 
 /// The driver half of a split ring whose buffers carry tokens of type `T` (RECEIVE.md, section 6).
@@ -142,9 +143,8 @@ impl<T> Taking<'_, T> {
     /// See [`SplitDriver::claim`].
     #[inline(always)]
     pub(crate) fn claim(&mut self, k: u16) -> Result<Completion, RingFault> {
-        let (completion, _) = self.ring.read_used(self.last_used.wrapping_add(k))?;
-        let claimed = self.ring.shadow.claim(completion.head);
-        claimed.then_some(completion).ok_or(RingFault::BadUsedId)
+        let entry = self.ring.areas.used_entry(self.last_used.wrapping_add(k));
+        self.ring.claimed(entry)
     }
 
     /// See [`SplitDriver::take`].
@@ -389,14 +389,25 @@ impl<T> SplitDriver<T> {
     /// `BadUsedId`; also when there is no `k`-th pending completion, or its chain is claimed.
     #[inline]
     pub fn claim(&mut self, k: u16) -> Result<Completion, RingFault> {
-        let (completion, _) = self.completion(k)?;
-        if self.claim_head(completion.head) { Ok(completion) } else { Err(RingFault::BadUsedId) }
+        if k >= self.pending() {
+            return Err(RingFault::BadUsedId);
+        }
+        self.claimed(self.areas.used_entry(self.last_used.wrapping_add(k)))
+    }
+
+    /// What a used entry completes, claimed.
+    #[inline(always)]
+    fn claimed(&mut self, entry: UsedElement) -> Result<Completion, RingFault> {
+        let chain = self.shadow.outstanding_mut(entry.id.get()).ok_or(RingFault::BadUsedId)?;
+        let completion = Completion { head: chain.head, len: entry.len.get() };
+        chain.claim().then_some(completion).ok_or(RingFault::BadUsedId)
     }
 
     /// Claims a chain whose completion has been read; `false` if it is claimed.
     #[inline]
     pub(crate) fn claim_head(&mut self, head: Head) -> bool {
-        self.shadow.claim(head)
+        let chain = self.shadow.outstanding_mut(head.id().into());
+        chain.is_some_and(Outstanding::claim)
     }
 
     #[inline]
@@ -404,13 +415,7 @@ impl<T> SplitDriver<T> {
         if k >= self.pending() {
             return Err(RingFault::BadUsedId);
         }
-        self.read_used(self.last_used.wrapping_add(k))
-    }
-
-    /// Reads a used entry, once, and checks its id.
-    #[inline(always)]
-    fn read_used(&self, index: u16) -> Result<(Completion, &T), RingFault> {
-        let entry = self.areas.used_entry(index);
+        let entry = self.areas.used_entry(self.last_used.wrapping_add(k));
         let found = self.shadow.outstanding(entry.id.get());
         let (head, token) = found.ok_or(RingFault::BadUsedId)?;
         Ok((Completion { head, len: entry.len.get() }, token))

@@ -21,12 +21,32 @@ use crate::ring::Head;
 struct Entry<T> {
     /// Heads of outstanding chains, and only they, have one.
     token: Option<T>,
-    /// Heads only: the chain's last descriptor.
-    last: u16,
-    /// Heads only: the chain's length.
-    len: u16,
-    /// Heads only: 1 once its completion has been read as one of several, which are being judged.
-    claims: u16,
+    /// Heads only.
+    chain: Extent,
+}
+
+/// A chain's last descriptor and its length, and whether its completion has been read as one of
+/// several that are being judged: one word, to be written at once.
+#[derive(Clone, Copy, Debug)]
+struct Extent(u64);
+
+impl Extent {
+    const CLAIMED: u64 = 1 << 32;
+
+    #[inline]
+    fn new(last: u16, len: u16) -> Self {
+        Self(u64::from(last) | u64::from(len) << 16)
+    }
+
+    #[inline]
+    fn last(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline]
+    fn len(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
 }
 
 /// The private shadow of a descriptor table.
@@ -44,7 +64,7 @@ impl<T> Shadow<T> {
     pub(super) fn new(size: u16) -> Self {
         let next =
             Table::new(u32::from(size) + 1, |id| if id < size.into() { id as u16 + 1 } else { 0 });
-        let entry = |_| Entry { token: None, last: 0, len: 0, claims: 0 };
+        let entry = |_| Entry { token: None, chain: Extent(0) };
         let entries = Table::new(size.into(), entry);
         Self { next, entries, size, tail: size - 1, free: size }
     }
@@ -96,7 +116,7 @@ impl<T> Shadow<T> {
         let entry = &mut self.entries[head.into()];
         // A free descriptor has no token; said so, there is nothing to drop.
         mem::forget(entry.token.replace(token));
-        (entry.last, entry.len, entry.claims) = (last, len, 0);
+        entry.chain = Extent::new(last, len);
     }
 
     /// The outstanding chain that `id` heads, and its token, if it does. The id is the device's word
@@ -113,12 +133,6 @@ impl<T> Shadow<T> {
         let Self { next, entries, .. } = self;
         let entry = entries.get_mut(id)?;
         entry.token.is_some().then_some(Outstanding { head: Head::new(id as u16), entry, next })
-    }
-
-    /// Marks an outstanding chain as being judged; `false` if it is so already.
-    #[inline]
-    pub(super) fn claim(&mut self, head: Head) -> bool {
-        mem::replace(&mut self.entries[head.id().into()].claims, 1) == 0
     }
 
     /// The outstanding chains from id `from` on, lowest id first.
@@ -146,12 +160,19 @@ impl<T> Outstanding<'_, T> {
         self.entry.token.as_ref()
     }
 
+    /// Marks the chain as being judged; `false` if it is so already.
+    #[inline(always)]
+    pub(super) fn claim(self) -> bool {
+        let Extent(chain) = &mut self.entry.chain;
+        mem::replace(chain, *chain | Extent::CLAIMED) & Extent::CLAIMED == 0
+    }
+
     /// Ends the chain: its token, its last descriptor, its length. Its descriptors are sewn on behind
     /// `tail`; [`sewn`](Shadow::sewn) says that they are free.
     #[inline(always)]
     pub(super) fn finish(self, tail: u16) -> Option<(T, u16, u16)> {
         let token = self.entry.token.take()?;
         self.next[tail.into()] = self.head.id();
-        Some((token, self.entry.last, self.entry.len))
+        Some((token, self.entry.chain.last(), self.entry.chain.len()))
     }
 }
