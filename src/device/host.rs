@@ -8,7 +8,7 @@ use super::source::Frame;
 use crate::memory::SharedMemory;
 use crate::ring::EventFd;
 use crate::ring::split::{Chain, DriverFault, LayoutError, SplitDevice};
-use crate::virtio::{Features, GsoType, HeaderFlags, SplitLayout, VnetHeader};
+use crate::virtio::{Features, GsoType, HeaderBytes, HeaderFlags, SplitLayout, VnetHeader};
 
 /// The longest frame a device may have to deliver: the largest receive buffer that the standard
 /// asks for (65,601 bytes, 5.1.6.3.1 of version 1.4) less the 12-byte header.
@@ -120,14 +120,44 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError::Driver`].
+    #[inline]
     pub fn stage(&mut self, frame: &Frame) -> Result<Offer, HostError> {
-        if let Some(why) = self.undeliverable(frame) {
+        if self.stage_singles(std::slice::from_ref(frame), |_| ())? == 1 {
+            return Ok(Offer::Delivered(1));
+        }
+        self.stage_any(frame)
+    }
+
+    /// Puts frames into a buffer each for as long as the next frame can be delivered, and the next
+    /// buffer is of one segment and large enough: what most frames come to, and nothing has to be
+    /// gathered for them. `delivered` is told of each; returns how many they were.
+    #[inline(always)]
+    fn stage_singles(
+        &mut self,
+        frames: &[Frame],
+        mut delivered: impl FnMut(usize),
+    ) -> Result<usize, HostError> {
+        let (features, header_len) = (self.features, self.header_len);
+        let mut filling = self.device.filling(u16::try_from(frames.len()).unwrap_or(u16::MAX))?;
+        for frame in &frames[..filling.most()] {
+            let header = HeaderBytes::from(VnetHeader { num_buffers: 1, ..frame.header });
+            if undeliverable(frame, features).is_some()
+                || !filling.fill(header, header_len, &frame.bytes)
+            {
+                break;
+            }
+            delivered(filling.done() - 1);
+        }
+        Ok(filling.done())
+    }
+
+    /// [`stage`](Self::stage) for any frame and any buffers.
+    #[inline(never)]
+    fn stage_any(&mut self, frame: &Frame) -> Result<Offer, HostError> {
+        if let Some(why) = undeliverable(frame, self.features) {
             return Ok(Offer::Undeliverable(why));
         }
         let needed = self.header_len + frame.bytes.len();
-        if self.stage_single(frame, needed)? {
-            return Ok(Offer::Delivered(1));
-        }
         let mergeable = self.features.contains(Features::MRG_RXBUF);
         let Gathered { buffers, room, available } = self.gather(needed, usize::MAX)?;
         if room < needed {
@@ -143,25 +173,6 @@ impl Host {
         self.fill(frame, buffers)?;
         self.device.take(buffers);
         Ok(Offer::Delivered(buffers))
-    }
-
-    /// Puts a frame into the next buffer if that is of one segment and has the `needed` bytes: what
-    /// most frames come to, and nothing has to be gathered for them.
-    #[inline]
-    fn stage_single(&mut self, frame: &Frame, needed: usize) -> Result<bool, HostError> {
-        if self.device.available_at_most(1)? == 0 {
-            return Ok(false);
-        }
-        let Some((head, segment)) = self.device.peek_single()? else { return Ok(false) };
-        if (segment.len as usize) < needed {
-            return Ok(false);
-        }
-        let header = VnetHeader { num_buffers: 1, ..frame.header }.to_bytes();
-        self.device.write_segment(segment, 0, &header[..self.header_len])?;
-        self.device.write_segment(segment, self.header_len, &frame.bytes)?;
-        self.device.push_used(head.into(), needed as u32);
-        self.device.take(1);
-        Ok(true)
     }
 
     /// Reads as many of the available buffers as `needed` bytes take, or as one frame may take and
@@ -253,32 +264,22 @@ impl Host {
         mut judged: impl FnMut(usize, Offer),
     ) -> Result<usize, HostError> {
         let mut done = 0;
-        let mut result = Ok(());
-        for frame in frames {
-            match self.stage(frame) {
-                Ok(Offer::NoBuffers(_)) => break,
+        let result = loop {
+            let delivered = |i| judged(done + i, Offer::Delivered(1));
+            match self.stage_singles(&frames[done..], delivered) {
+                Ok(singles) => done += singles,
+                Err(fault) => break Err(fault),
+            }
+            let Some(frame) = frames.get(done) else { break Ok(done) };
+            match self.stage_any(frame) {
+                Ok(Offer::NoBuffers(_)) => break Ok(done),
                 Ok(offer) => judged(done, offer),
-                Err(fault) => {
-                    result = Err(fault);
-                    break;
-                }
+                Err(fault) => break Err(fault),
             }
             done += 1;
-        }
+        };
         self.flush();
-        result.map(|()| done)
-    }
-
-    /// What keeps a frame from ever reaching this driver, its length in buffers aside.
-    fn undeliverable(&self, frame: &Frame) -> Option<Undeliverable> {
-        let len = frame.bytes.len();
-        if len > MAX_FRAME_LEN {
-            return Some(Undeliverable::NotAFrame(len));
-        }
-        if len < 14 {
-            return Some(Undeliverable::Runt(len));
-        }
-        missing_offload(&frame.header, self.features).map(Undeliverable::NeedsOffload)
+        result
     }
 
     /// The line on which the driver is notified; `None` (the default) only counts notifications.
@@ -302,8 +303,25 @@ impl Host {
     }
 }
 
+/// What keeps a frame from ever reaching a driver, its length in buffers aside.
+#[inline]
+fn undeliverable(frame: &Frame, features: Features) -> Option<Undeliverable> {
+    let len = frame.bytes.len();
+    if len > MAX_FRAME_LEN {
+        return Some(Undeliverable::NotAFrame(len));
+    }
+    if len < 14 {
+        return Some(Undeliverable::Runt(len));
+    }
+    missing_offload(&frame.header, features).map(Undeliverable::NeedsOffload)
+}
+
 /// The first offload that `header` needs and `features` lacks.
+#[inline]
 fn missing_offload(header: &VnetHeader, features: Features) -> Option<&'static str> {
+    if header.flags & HeaderFlags::NEEDS_CSUM == 0 && header.gso_type == GsoType::NONE {
+        return None;
+    }
     let lacks = |feature| !features.intersects(feature);
     if header.flags & HeaderFlags::NEEDS_CSUM != 0 && lacks(Features::GUEST_CSUM) {
         return Some("GUEST_CSUM");

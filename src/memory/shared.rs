@@ -106,6 +106,7 @@ impl SharedMemory {
     }
 
     /// The offset of `addr` in the region, if `len` bytes from there are inside and aligned.
+    #[inline]
     fn offset(&self, addr: u64, len: usize, align: usize) -> Result<usize, OutOfRange> {
         offset_in(self.len, addr, len, align)
     }
@@ -114,6 +115,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`] when they are not.
+    #[inline]
     pub fn check(&self, addr: u64, len: usize) -> Result<(), OutOfRange> {
         self.offset(addr, len, 1).map(|_| ())
     }
@@ -252,11 +254,40 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`]; nothing is copied then.
+    #[inline]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
         let offset = self.offset(addr, bytes.len(), 1)?;
         // SAFETY: the target is inside the mapping, as checked; the source is private memory.
         unsafe { copy(bytes.as_ptr(), self.base.add(offset).as_ptr(), bytes.len()) };
         Ok(())
+    }
+
+    /// Stores a plain value at the start of the `room` bytes at `addr`, and `bytes` behind it.
+    /// `false`, and nothing is stored, unless they fit and all of the room is inside.
+    ///
+    /// The value goes there from registers. Put together in memory by narrow stores and copied by
+    /// wide loads, it could be loaded only once all stores before it are done, those to cache lines
+    /// of another core too.
+    #[inline(always)]
+    pub(crate) fn write_headed<T: IntoBytes + Immutable>(
+        &self,
+        addr: u64,
+        room: usize,
+        header: T,
+        bytes: &[u8],
+    ) -> bool {
+        let Ok(offset) = self.offset(addr, room, 1) else { return false };
+        if size_of::<T>() > room || bytes.len() > room - size_of::<T>() {
+            return false;
+        }
+        // SAFETY: value and bytes end inside the room, and that in the mapping, as checked; `T:
+        // IntoBytes` has no padding to leak; the source is private memory.
+        unsafe {
+            let at = self.base.add(offset);
+            at.cast::<T>().write_unaligned(header);
+            copy(bytes.as_ptr(), at.add(size_of::<T>()).as_ptr(), bytes.len());
+        }
+        true
     }
 }
 

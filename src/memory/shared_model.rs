@@ -161,6 +161,25 @@ impl SharedMemory {
         self.copy_in(offset_in(self.len, addr, bytes.len(), 1)?, bytes);
         Ok(())
     }
+
+    /// Stores a plain value at the start of the `room` bytes at `addr`, and `bytes` behind it.
+    /// `false`, and nothing is stored, unless they fit and all of the room is inside.
+    pub(crate) fn write_headed<T: IntoBytes + Immutable>(
+        &self,
+        addr: u64,
+        room: usize,
+        header: T,
+        bytes: &[u8],
+    ) -> bool {
+        let Ok(offset) = offset_in(self.len, addr, room, 1) else { return false };
+        let value = header.as_bytes();
+        if value.len() + bytes.len() > room {
+            return false;
+        }
+        self.copy_in(offset, value);
+        self.copy_in(offset + value.len(), bytes);
+        true
+    }
 }
 
 /// A checked part of a [`SharedMemory`], accessed by byte offset.

@@ -81,15 +81,7 @@ impl VnetHeader {
     /// The header in its 12-byte wire layout; the first [`HEADER_LEN_LEGACY`] bytes are the legacy
     /// one.
     pub fn to_bytes(self) -> [u8; HEADER_LEN_MERGEABLE] {
-        zerocopy::transmute!(WireHeader {
-            flags: self.flags,
-            gso_type: self.gso_type,
-            hdr_len: self.hdr_len.into(),
-            gso_size: self.gso_size.into(),
-            csum_start: self.csum_start.into(),
-            csum_offset: self.csum_offset.into(),
-            num_buffers: self.num_buffers.into(),
-        })
+        zerocopy::transmute!(HeaderBytes::from(self))
     }
 
     /// Reads a header from the first 10 or 12 bytes of `bytes`; fields that are not there are 0.
@@ -118,7 +110,7 @@ impl VnetHeader {
     }
 }
 
-/// A header as a device wrote it, copied once and decoded where it is looked at: the first eight
+/// A header as a device writes it, copied once and decoded where it is looked at: the first eight
 /// bytes and the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
@@ -127,7 +119,30 @@ pub(crate) struct HeaderBytes {
     rest: U32,
 }
 
+/// The 10 bytes of the legacy layout.
+#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct LegacyHeaderBytes {
+    start: U64,
+    rest: U16,
+}
+
 const _: () = assert!(size_of::<HeaderBytes>() == HEADER_LEN_MERGEABLE);
+const _: () = assert!(size_of::<LegacyHeaderBytes>() == HEADER_LEN_LEGACY);
+
+/// Two numbers, put together in registers.
+impl From<VnetHeader> for HeaderBytes {
+    #[inline]
+    fn from(header: VnetHeader) -> Self {
+        let start = u64::from(header.flags)
+            | u64::from(header.gso_type) << 8
+            | u64::from(header.hdr_len) << 16
+            | u64::from(header.gso_size) << 32
+            | u64::from(header.csum_start) << 48;
+        let rest = u32::from(header.csum_offset) | u32::from(header.num_buffers) << 16;
+        Self { start: start.into(), rest: rest.into() }
+    }
+}
 
 impl HeaderBytes {
     /// The bits of `flags` and `gso_type`, the first two bytes, that ask for something to be done.
@@ -160,6 +175,12 @@ impl HeaderBytes {
     /// The header as it is delivered with a packet: only the two known flags, and no `hdr_len`.
     pub(crate) fn delivered(self) -> VnetHeader {
         Self { start: (self.start.get() & Self::DELIVERED).into(), ..self }.decode()
+    }
+
+    /// The legacy layout, which ends before `num_buffers`.
+    #[inline]
+    pub(crate) fn legacy(self) -> LegacyHeaderBytes {
+        LegacyHeaderBytes { start: self.start, rest: (self.rest.get() as u16).into() }
     }
 
     pub(crate) fn decode(&self) -> VnetHeader {

@@ -10,8 +10,8 @@ use crate::memory::{OutOfRange, SharedMemory};
 use crate::ring::{Segment, need_event};
 use crate::sync::{Ordering, Site, at, full_fence};
 use crate::virtio::{
-    AVAIL_F_NO_INTERRUPT, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, SplitLayout,
-    USED_F_NO_NOTIFY, UsedElement,
+    AVAIL_F_NO_INTERRUPT, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, HEADER_LEN_LEGACY,
+    HeaderBytes, SplitLayout, USED_F_NO_NOTIFY, UsedElement,
 };
 
 /// What a device can find wrong with a driver.
@@ -60,6 +60,74 @@ impl Chain {
     /// Bytes that it has room for.
     pub fn capacity(&self) -> usize {
         self.segments.iter().map(|segment| segment.len as usize).sum()
+    }
+}
+
+/// A batch of buffers being filled, one after the other: what moves with each is at hand, and goes
+/// back to the ring at the end.
+///
+/// What limits a device whose driver runs on another core is its stores. Those to the driver's cache
+/// lines wait in a short queue that drains in order until the lines have come, so each store made
+/// beside them keeps another line from being asked for.
+pub(crate) struct Filling<'a> {
+    ring: &'a mut SplitDevice,
+    /// Buffers that there are to be filled.
+    most: u16,
+    /// Buffers filled.
+    done: u16,
+}
+
+impl Filling<'_> {
+    /// Buffers that there are to be filled, those that have been among them.
+    #[inline(always)]
+    pub(crate) fn most(&self) -> usize {
+        self.most.into()
+    }
+
+    /// Buffers filled so far.
+    #[inline(always)]
+    pub(crate) fn done(&self) -> usize {
+        self.done.into()
+    }
+
+    /// Writes a header, of 10 or 12 bytes as `header_len` says, and a frame into the next buffer,
+    /// which there must be, and completes it. `false`, and nothing has happened, unless the buffer is
+    /// well formed, of one segment and large enough; [`SplitDevice::peek`] tells what it is.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, header: HeaderBytes, header_len: usize, frame: &[u8]) -> bool {
+        debug_assert!(self.done < self.most);
+        let SplitDevice { areas, memory, next_avail, next_used, .. } = &*self.ring;
+        let head = areas.avail_entry(next_avail.wrapping_add(self.done));
+        if head >= areas.size {
+            return false;
+        }
+        let desc = areas.read_desc(head);
+        let kind = desc.flags.get() & (DESC_F_WRITE | DESC_F_INDIRECT | DESC_F_NEXT);
+        if kind != DESC_F_WRITE {
+            return false;
+        }
+        let (addr, room) = (desc.addr.get(), desc.len.get() as usize);
+        let written = if header_len == HEADER_LEN_LEGACY {
+            memory.write_headed(addr, room, header.legacy(), frame)
+        } else {
+            memory.write_headed(addr, room, header, frame)
+        };
+        if !written {
+            return false;
+        }
+        let len = (header_len + frame.len()) as u32;
+        let element = UsedElement { id: u32::from(head).into(), len: len.into() };
+        areas.set_used_entry(next_used.wrapping_add(self.done), element);
+        self.done += 1;
+        true
+    }
+}
+
+impl Drop for Filling<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.ring.next_avail = self.ring.next_avail.wrapping_add(self.done);
+        self.ring.next_used = self.ring.next_used.wrapping_add(self.done);
     }
 }
 
@@ -142,16 +210,14 @@ impl SplitDevice {
         Ok(available.min(most))
     }
 
-    /// The first available buffer, which there must be, if it is of one segment: its head and that
-    /// segment, checked as [`peek`](Self::peek) checks it.
+    /// Starts filling up to `most` of the available buffers.
     ///
     /// # Errors
-    /// [`DriverFault`] when the descriptor is malformed.
-    #[inline]
-    pub(crate) fn peek_single(&self) -> Result<Option<(u16, Segment)>, DriverFault> {
-        let head = self.areas.avail_entry(self.next_avail);
-        let (segment, next) = self.read_segment(head)?;
-        Ok(next.is_none().then_some((head, segment)))
+    /// [`DriverFault::IndexJump`].
+    #[inline(always)]
+    pub(crate) fn filling(&mut self, most: u16) -> Result<Filling<'_>, DriverFault> {
+        let most = self.available_at_most(most)?;
+        Ok(Filling { ring: self, most, done: 0 })
     }
 
     /// A descriptor of a receive buffer, checked, and the one behind it.
@@ -301,12 +367,7 @@ impl SplitDevice {
 
     /// Writes `bytes`, `at` bytes behind the start of a segment that has room for them.
     #[inline]
-    pub(crate) fn write_segment(
-        &self,
-        segment: Segment,
-        at: usize,
-        bytes: &[u8],
-    ) -> Result<(), DriverFault> {
+    fn write_segment(&self, segment: Segment, at: usize, bytes: &[u8]) -> Result<(), DriverFault> {
         debug_assert!(at + bytes.len() <= segment.len as usize);
         Ok(self.memory.write(segment.addr.wrapping_add(at as u64), bytes)?)
     }
