@@ -56,16 +56,26 @@ pub fn timed(driver: &mut impl Driver, packets: u64) -> Duration {
 
 /// Frames to be sent over and over. Each time a frame is sent its source address is a new serial
 /// number, so that a packet which is lost, doubled or stale shows.
+///
+/// A frame is numbered when its predecessor in the same place has been sent, not just before it is
+/// sent itself: what was stored a moment ago by narrow stores cannot be copied by wide loads before
+/// all earlier stores are done, and a host would be measured waiting for that.
 pub struct Frames {
     frames: Vec<Frame>,
     sent: u64,
     received: u64,
 }
 
+/// Copies of a frame that take turns, and the bytes that they may come to.
+const COPIES: usize = 64;
+const COPIED_BYTES: usize = 1 << 16;
+
 impl Frames {
     /// One frame of `size` bytes, with the metadata that the features allow.
     pub fn of_size(size: usize, features: Features) -> Self {
-        Self::new(vec![Generator::new(Sizes::Fixed(size), features, 1).frame()])
+        let copies = (COPIED_BYTES / size).clamp(1, COPIES);
+        let copies = 1 << copies.ilog2();
+        Self::new(vec![Generator::new(Sizes::Fixed(size), features, 1).frame(); copies])
     }
 
     /// The traffic of the capture that ships with the Python package: a Linux kernel's own.
@@ -74,7 +84,10 @@ impl Frames {
         Self::new(Capture::read(&path).expect("the shipped capture").frames.to_vec())
     }
 
-    fn new(frames: Vec<Frame>) -> Self {
+    fn new(mut frames: Vec<Frame>) -> Self {
+        for (frame, serial) in frames.iter_mut().zip(0..) {
+            number(frame, serial);
+        }
         Self { frames, sent: 0, received: 0 }
     }
 
@@ -88,26 +101,25 @@ impl Frames {
         self.frames.iter().map(|frame| frame.bytes.len()).max().unwrap_or(0)
     }
 
-    /// The next frame, to be sent.
-    fn next(&mut self) -> &Frame {
-        let place = self.sent as usize % self.len();
-        let frame = &mut self.frames[place];
-        frame.bytes[6..12].copy_from_slice(&self.sent.to_le_bytes()[..6]);
-        frame
-    }
-
-    /// Stages frames, at most so many, while there is room, and makes them visible; says how many.
+    /// Offers frames, at most so many, while there is room, and makes them visible, those before the
+    /// first comes again together; says how many.
     pub fn send(&mut self, host: &mut Host, most: usize) -> usize {
         let mut sent = 0;
         while sent < most {
-            match host.stage(self.next()).expect("an honest driver") {
-                Offer::Delivered(_) => sent += 1,
-                Offer::NoBuffers(_) => break,
-                Offer::Undeliverable(why) => panic!("{why}"),
+            let place = self.sent as usize % self.len();
+            let turn = place..self.len().min(place + most - sent);
+            let offered = host.offer_all(&self.frames[turn.clone()], delivered_or_panic);
+            let offered = offered.expect("an honest driver");
+            let next_turn = self.sent + self.len() as u64;
+            for (frame, serial) in self.frames[place..place + offered].iter_mut().zip(next_turn..) {
+                number(frame, serial);
             }
-            self.sent += 1;
+            self.sent += offered as u64;
+            sent += offered;
+            if offered < turn.len() {
+                break;
+            }
         }
-        host.flush();
         sent
     }
 
@@ -151,6 +163,16 @@ impl Frames {
     /// Packets received so far.
     pub fn received(&self) -> u64 {
         self.received
+    }
+}
+
+fn number(frame: &mut Frame, serial: u64) {
+    frame.bytes[6..12].copy_from_slice(&serial.to_le_bytes()[..6]);
+}
+
+fn delivered_or_panic(_: usize, offer: Offer) {
+    if let Offer::Undeliverable(why) = offer {
+        panic!("{why}");
     }
 }
 
