@@ -16,6 +16,8 @@
 
 mod address;
 mod arena;
+#[cfg(not(loom))]
+mod copy;
 mod failure;
 mod free_list;
 mod pool;

@@ -4,7 +4,7 @@
 //!
 //! 1. No reference or slice to shared memory is ever made: another process may write it at any
 //!    time, and Rust promises that what a reference points to does not change.
-//! 2. Every ring word is one atomic access of its own width; bulk bytes are one raw-pointer copy.
+//! 2. Every ring word is one atomic access of its own width; bulk bytes are one raw copy (`copy.rs`).
 //!
 //! A [`Window`] is checked once, when it is made; its accessors then check only the offset. A
 //! [`Slots`] is an array of 2^n values, whose accessors have nothing left to check.
@@ -24,6 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::PAGE_SIZE;
 use super::address::{MAX_PARTS, MemoryError, OutOfRange, ReadError, offset_in};
+use super::copy::{copy, copy_in};
 
 #[cfg(target_endian = "big")]
 compile_error!("vnet-rx supports little-endian targets only: ring words are stored as they are");
@@ -285,7 +286,7 @@ impl SharedMemory {
         unsafe {
             let at = self.base.add(offset);
             at.cast::<T>().write_unaligned(header);
-            copy(bytes.as_ptr(), at.add(size_of::<T>()).as_ptr(), bytes.len());
+            copy_in(bytes.as_ptr(), at.add(size_of::<T>()).as_ptr(), bytes.len());
         }
         true
     }
@@ -498,44 +499,4 @@ unsafe fn word16<'a>(at: NonNull<u8>) -> &'a AtomicU16 {
 unsafe fn word32<'a>(at: NonNull<u8>) -> &'a AtomicU32 {
     // SAFETY: promised by the caller; all accesses to ring words are atomic.
     unsafe { AtomicU32::from_ptr(at.as_ptr().cast()) }
-}
-
-/// One raw copy, the only way bulk bytes cross between shared and private memory.
-///
-/// # Safety
-/// Both ranges are valid for `len` bytes and do not overlap. Another process may write the shared
-/// one meanwhile: the copy then holds some mixture of bytes, which is all that is promised.
-#[inline]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: promised by the caller; the widths fit the lengths.
-    unsafe {
-        if len > 128 {
-            ptr::copy_nonoverlapping(from, to, len);
-        } else if len > 64 {
-            copy_ends::<64>(from, to, len);
-        } else if len >= 32 {
-            copy_ends::<32>(from, to, len);
-        } else if len >= 16 {
-            copy_ends::<16>(from, to, len);
-        } else if len >= 8 {
-            copy_ends::<8>(from, to, len);
-        } else {
-            (0..len).for_each(|i| to.add(i).write(from.add(i).read()));
-        }
-    }
-}
-
-/// Copies N bytes from either end of the range, which together are all of it: what the head of a
-/// packet takes is not worth a call.
-///
-/// # Safety
-/// As for [`copy`], and `len` is N to 2 N.
-#[inline(always)]
-unsafe fn copy_ends<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
-    let last = len - N;
-    // SAFETY: promised by the caller.
-    unsafe {
-        ptr::copy_nonoverlapping(from, to, N);
-        ptr::copy_nonoverlapping(from.add(last), to.add(last), N);
-    }
 }
