@@ -27,7 +27,7 @@ fn both(c: &mut Criterion, mode: Mode, value: &str, rig: impl Fn(RxConfig) -> Op
             continue;
         };
         let mut group = c.benchmark_group(name);
-        // An iteration is a frame, or the whole capture, so that every sample has the same mix.
+        // An iteration sends every frame once, so that each sample has the same mix.
         let packets = rig.frames() as u64;
         group.throughput(Throughput::Elements(packets));
         group.bench_function(BenchmarkId::from_parameter(value), |b| {

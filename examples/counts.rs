@@ -47,11 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn queue(strategy: &str, mode: &str, size: &str, ring_size: u32) -> Result<(), Box<dyn Error>> {
     let (mode, strategy): (Mode, Strategy) = (mode.parse()?, strategy.parse()?);
     let config = RxConfig { ring_size, ..RxConfig::new(mode, strategy, Dialect::Modern) };
-    let frames = match size {
-        "mix" => Frames::mix(),
-        size => Frames::of_size(size.parse()?, config.features),
+    let (frames, pass) = match size {
+        "mix" => (Frames::mix(), Frames::mix().len()),
+        size => (Frames::of_size(size.parse()?, config.features), 1),
     };
-    let pass = frames.len();
     let rig = Rig::with_frames(config, frames);
     let mut rig = rig.ok_or_else(|| format!("{} mode cannot carry {size}", mode.name()))?;
     let mut before = rig.stats();

@@ -460,8 +460,19 @@ impl<T: FromBytes + IntoBytes + Immutable> Slots<T> {
     /// Copies a value in.
     #[inline]
     pub(crate) fn write(&self, index: u16, value: T) {
+        let slot = self.slot(index);
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<T>() == 16 {
+            use std::arch::x86_64::{__m128i, _mm_storeu_si128};
+            // SAFETY: as below; in one store.
+            unsafe {
+                let value: __m128i = std::mem::transmute_copy(&value);
+                _mm_storeu_si128(slot.as_ptr().cast(), value);
+            }
+            return;
+        }
         // SAFETY: a slot is inside the mapping; `T: IntoBytes` has no padding to leak.
-        unsafe { self.slot(index).write_unaligned(value) };
+        unsafe { slot.write_unaligned(value) };
     }
 }
 

@@ -27,7 +27,7 @@ struct Entry<T> {
 
 /// A chain's last descriptor and its length, and whether its completion has been read as one of
 /// several that are being judged: one word, to be written at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent(u64);
 
 impl Extent {
@@ -116,7 +116,11 @@ impl<T> Shadow<T> {
         let entry = &mut self.entries[head.into()];
         // A free descriptor has no token; said so, there is nothing to drop.
         mem::forget(entry.token.replace(token));
-        entry.chain = Extent::new(last, len);
+        // Mostly what it says already, and a store more here is a store less on its way to the device.
+        let chain = Extent::new(last, len);
+        if entry.chain != chain {
+            entry.chain = chain;
+        }
     }
 
     /// The outstanding chain that `id` heads, and its token, if it does. The id is the device's word
