@@ -259,7 +259,7 @@ impl SharedMemory {
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
         let offset = self.offset(addr, bytes.len(), 1)?;
         // SAFETY: the target is inside the mapping, as checked; the source is private memory.
-        unsafe { copy(bytes.as_ptr(), self.base.add(offset).as_ptr(), bytes.len()) };
+        unsafe { copy_in(bytes.as_ptr(), self.base.add(offset).as_ptr(), bytes.len()) };
         Ok(())
     }
 
