@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,19 @@ def test_portable_scenarios_stay_portable() -> None:
     once = portable(scenario)
     assert [one["op"] for one in once.operations] == ["device", "poll", "refill", "close"]
     assert once.operations[0]["do"] == () and once.config.pages > config.pages
+
+
+def test_an_avail_ring_that_names_other_buffers_is_not_portable() -> None:
+    # The device fills buffer 0 once more, and what buffer 1 holds then depends on the driver.
+    config = Config("small", "deferred", "modern", 500, ring_size=2, event_idx=False)
+    config = replace(config, first_index=65530)
+    poll: dict[str, Any] = {"op": "poll", "budget": 64}
+    release, refill = {"op": "release_all"}, {"op": "refill"}
+    send = {"act": "send", "size": 100}
+    scribble = {"act": "scribble", "area": "avail", "at": 0, "bytes": "00" * 10}
+    packet = [{"op": "device", "do": [send]}, poll]
+    twice = [*packet, release, *packet, release, refill, poll]
+    confused = [{"op": "device", "do": [scribble, send]}, poll]
+    operations = [refill, *twice, *packet, poll, *confused, *twice]
+    divergence = diff(Mended, Reference(), Scenario.of(config, operations))
+    assert divergence is None, divergence.report()
