@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32 as SerialNumber, AtomicU64, Ordering};
 use super::PAGE_SIZE;
 use super::address::{GUEST_BASE, MemoryError, OutOfRange};
 use super::failure::FailPlan;
-use super::free_list::{FreeList, NIL};
+use super::free_list::{FreeList, NIL, Pushed};
 use super::pool::PageChain;
 use super::ring_area::{RING_ROOM, RingSpace};
 use super::shared::{PageBytes, Pages, SharedMemory};
@@ -141,12 +141,19 @@ impl PageArena {
     /// would; fewer when fewer are free. While an injected failure is planned it takes none: a
     /// failure strikes a single allocation.
     pub fn alloc_pages(&self, most: u32) -> PageChain {
+        self.alloc_list(most, None).map_or(PageChain::new(), |(first, last, len)| {
+            PageChain::from_list(first, last, len, self)
+        })
+    }
+
+    /// The same: first page, last page, number of pages.
+    pub(super) fn alloc_list(&self, most: u32, pushed: Option<Pushed>) -> Option<(u32, u32, u32)> {
         if self.failures.is_armed() {
-            return PageChain::new();
+            return None;
         }
-        let Some((first, last, len)) = self.list.pop_many(most) else { return PageChain::new() };
-        self.allocs.fetch_add(u64::from(len), Ordering::Relaxed);
-        PageChain::from_list(first, last, len, self)
+        let list = self.list.pop_many(most, pushed)?;
+        self.allocs.fetch_add(u64::from(list.2), Ordering::Relaxed);
+        Some(list)
     }
 
     /// Puts a page back.
@@ -168,9 +175,9 @@ impl PageArena {
         }
     }
 
-    pub(super) fn put_list(&self, first: u32, last: u32, len: u32) {
+    pub(super) fn put_list(&self, first: u32, last: u32, len: u32) -> Pushed {
         self.frees.fetch_add(u64::from(len), Ordering::Relaxed);
-        self.list.push(first, last);
+        self.list.push(first, last, len)
     }
 
     /// The token of a page that the caller answers for.

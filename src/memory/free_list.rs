@@ -26,6 +26,15 @@ pub struct FreeList {
     len: u32,
 }
 
+/// What a push left behind: while the head is still this, tag and all, the list begins with the pages
+/// that were pushed, and nobody needs to walk along them.
+#[derive(Clone, Copy, Debug)]
+pub struct Pushed {
+    head: u64,
+    last: u32,
+    len: u32,
+}
+
 impl FreeList {
     /// A list on which pages 0 to `count` - 1 are free, 0 the first to be taken.
     pub fn full(count: u32) -> Self {
@@ -44,13 +53,16 @@ impl FreeList {
     /// Takes a page.
     #[inline]
     pub fn pop(&self) -> Option<u32> {
-        self.pop_many(1).map(|(page, _, _)| page)
+        self.pop_many(1, None).map(|(page, _, _)| page)
     }
 
     /// Takes up to `most` pages in one step: the first, the last, to which the others are linked in
     /// the order in which single pops would have taken them, and how many. `None` if there is none.
+    ///
+    /// `pushed` is what the caller's last push left, if that was a moment ago: the older, the nearer
+    /// comes a tag that has been all the way round.
     #[inline]
-    pub fn pop_many(&self, most: u32) -> Option<(u32, u32, u32)> {
+    pub fn pop_many(&self, most: u32, pushed: Option<Pushed>) -> Option<(u32, u32, u32)> {
         // Acquire, here and on failure: the word of the page that `head` names was written before
         // the Release that put it there. (So were the words behind it: each push of a page is
         // followed by nothing but read-modify-writes, which carry its Release on.)
@@ -62,7 +74,13 @@ impl FreeList {
             }
             // These words may be stale or foreign if another thread took a page meanwhile; then the
             // tag has moved on and the exchange fails. Each is a page's number or NIL all the same.
-            let (mut last, mut count, mut rest) = (first, 1, self.link(first));
+            let (mut last, mut count) = match pushed {
+                Some(pushed) if pushed.head == head && pushed.len <= most => {
+                    (pushed.last, pushed.len)
+                }
+                _ => (first, 1),
+            };
+            let mut rest = self.link(last);
             while count < most && rest != NIL {
                 (last, rest) = (rest, self.link(rest));
                 count += 1;
@@ -81,21 +99,22 @@ impl FreeList {
         }
     }
 
-    /// Puts pages back that are linked from `first` to `last`; `first` will be taken next.
+    /// Puts `len` pages back that are linked from `first` to `last`; `first` will be taken next.
     #[inline]
-    pub fn push(&self, first: u32, last: u32) {
+    pub fn push(&self, first: u32, last: u32, len: u32) -> Pushed {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             self.set_link(last, head as u32);
+            let pushed = retag(head, first);
             // Release: publishes the links just written, and our last use of the pages' bytes, to
             // whoever takes them next.
             match self.head.compare_exchange_weak(
                 head,
-                retag(head, first),
+                pushed,
                 at(Site::Push, Ordering::Release),
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return,
+                Ok(_) => return Pushed { head: pushed, last, len },
                 Err(now) => head = now,
             }
         }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::arena::{ArenaId, Page, PageArena};
-use super::free_list::NIL;
+use super::free_list::{NIL, Pushed};
 
 /// Pages linked through their private words, owned by whoever has this token.
 #[must_use = "pages that are not given back are lost"]
@@ -121,10 +121,8 @@ impl<'a> ChainFront<'a> {
 
     /// Puts every page back into the arena, in one step.
     #[inline]
-    pub(crate) fn put_pages(self) {
-        if self.len > 0 {
-            self.arena.put_list(self.first, self.last, self.len);
-        }
+    pub(crate) fn put_pages(self) -> Option<Pushed> {
+        (self.len > 0).then(|| self.arena.put_list(self.first, self.last, self.len))
     }
 }
 
@@ -148,12 +146,14 @@ pub struct PagePool {
     gives: u64,
     /// Pages put back by [`drain`](Self::drain).
     drained: u64,
+    /// What the queue has put into the arena since the last [`draw`](Self::draw).
+    pushed: Option<Pushed>,
 }
 
 impl PagePool {
     /// An empty pool over `arena`.
     pub fn new(arena: Arc<PageArena>) -> Self {
-        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0 }
+        Self { head: NIL, arena, gets: 0, gives: 0, drained: 0, pushed: None }
     }
 
     /// Sews a whole chain, in its own order, in front of the pool.
@@ -213,9 +213,11 @@ impl PagePool {
     #[inline]
     pub(crate) fn draw(&mut self, from_arena: usize) -> Draw<'_> {
         let (mut reserve, mut reserved) = (NIL, 0);
+        let pushed = self.pushed.take();
         if from_arena > 1 {
-            let pages = self.arena.alloc_pages(u32::try_from(from_arena).unwrap_or(u32::MAX));
-            if let Some((first, _, len)) = pages.into_list(&self.arena) {
+            let most = u32::try_from(from_arena).unwrap_or(u32::MAX);
+            if let Some((first, last, len)) = self.arena.alloc_list(most, pushed) {
+                self.arena.set_link(last, NIL);
                 (reserve, reserved) = (first, len);
             }
         }
@@ -260,6 +262,12 @@ impl PagePool {
             chain.push(page, &self.arena);
         }
         self.arena.put_pages(chain);
+    }
+
+    /// Puts the pages of released packets into the arena, whence the next draw may take them.
+    #[inline]
+    pub(crate) fn release(&mut self, pages: ChainFront<'_>) {
+        self.pushed = pages.put_pages();
     }
 
     /// Puts pages back that were allocated ahead and not needed after all.

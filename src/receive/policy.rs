@@ -55,7 +55,7 @@ impl Supply {
     pub(crate) fn release(&mut self, packets: impl Iterator<Item = Packet>) {
         let mut pages = ChainFront::new(&self.arena);
         self.skbs.free_all(packets.map(Packet::into_skb), |skb| skb.empty_into(&mut pages));
-        pages.put_pages();
+        self.pool.release(pages);
     }
 
     /// Begins the skb of a packet whose first buffer, a mergeable one, holds `len` bytes behind a

@@ -28,7 +28,7 @@ impl Pages {
     }
 
     fn take_many(&self, most: u32) -> Vec<u32> {
-        let Some((first, last, count)) = self.list.pop_many(most) else { return Vec::new() };
+        let Some((first, last, count)) = self.list.pop_many(most, None) else { return Vec::new() };
         let links = std::iter::successors(Some(first), |&page| Some(self.list.link(page)));
         let taken: Vec<u32> = links.take(count as usize).collect();
         assert_eq!(taken.last(), Some(&last));
@@ -42,7 +42,7 @@ impl Pages {
     fn give(&self, page: u32) {
         // SAFETY: as above.
         self.bytes[page as usize].with_mut(|bytes| unsafe { *bytes += 1 });
-        self.list.push(page, page);
+        self.list.push(page, page, 1);
     }
 
     fn check(&self) {
