@@ -51,14 +51,14 @@ stress:          ## twelve million handshakes on real threads, and traffic in ev
 TARGET := $(shell rustc -vV | sed -n 's/host: //p')
 sanitize:        ## the stress test under ThreadSanitizer, memory and packets under valgrind memcheck
 	RUSTC_BOOTSTRAP=1 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \
-	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg plain_copy" \
 	cargo test --locked --target $(TARGET) --target-dir target/sanitize --test stress -- --test-threads 1
 	CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=1" \
 	cargo test --locked --test rust -- --test-threads 1 memory:: pages:: section9:: a_full_ring
 
 # What cargo-fuzz passes to rustc; see docs/fuzzing.md.
 SECONDS ?= 60
-FUZZ_FLAGS := -Zsanitizer=address -Ccodegen-units=1 -Cpasses=sancov-module \
+FUZZ_FLAGS := --cfg plain_copy -Zsanitizer=address -Ccodegen-units=1 -Cpasses=sancov-module \
 	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
 fuzz:            ## libFuzzer on scenarios for SECONDS=60, from tests/corpus; findings in target/fuzz/findings

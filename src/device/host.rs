@@ -122,7 +122,7 @@ impl Host {
     /// [`HostError::Driver`].
     #[inline]
     pub fn stage(&mut self, frame: &Frame) -> Result<Offer, HostError> {
-        if self.stage_singles(std::slice::from_ref(frame), |_| ())? == 1 {
+        if self.stage_singles(std::slice::from_ref(frame), |_| ()) == 1 {
             return Ok(Offer::Delivered(1));
         }
         self.stage_any(frame)
@@ -130,15 +130,12 @@ impl Host {
 
     /// Puts frames into a buffer each for as long as the next frame can be delivered, and the next
     /// buffer is of one segment and large enough: what most frames come to, and nothing has to be
-    /// gathered for them. `delivered` is told of each; returns how many they were.
+    /// gathered for them. `delivered` is told of each; returns how many they were. What is wrong with
+    /// the next, if anything is, [`stage_any`](Self::stage_any) finds out.
     #[inline(always)]
-    fn stage_singles(
-        &mut self,
-        frames: &[Frame],
-        mut delivered: impl FnMut(usize),
-    ) -> Result<usize, HostError> {
+    fn stage_singles(&mut self, frames: &[Frame], mut delivered: impl FnMut(usize)) -> usize {
         let (features, header_len) = (self.features, self.header_len);
-        let mut filling = self.device.filling(u16::try_from(frames.len()).unwrap_or(u16::MAX))?;
+        let mut filling = self.device.filling(u16::try_from(frames.len()).unwrap_or(u16::MAX));
         for frame in &frames[..filling.most()] {
             let header = HeaderBytes::from(VnetHeader { num_buffers: 1, ..frame.header });
             if undeliverable(frame, features).is_some()
@@ -148,7 +145,7 @@ impl Host {
             }
             delivered(filling.done() - 1);
         }
-        Ok(filling.done())
+        filling.done()
     }
 
     /// [`stage`](Self::stage) for any frame and any buffers.
@@ -267,8 +264,11 @@ impl Host {
         let result = loop {
             let delivered = |i| judged(done + i, Offer::Delivered(1));
             match self.stage_singles(&frames[done..], delivered) {
-                Ok(singles) => done += singles,
-                Err(fault) => break Err(fault),
+                0 => {}
+                singles => {
+                    done += singles;
+                    continue;
+                }
             }
             let Some(frame) = frames.get(done) else { break Ok(done) };
             match self.stage_any(frame) {

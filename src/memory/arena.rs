@@ -93,6 +93,10 @@ pub struct PageArena {
 
 const NOT_OURS: &str = "a page was given to an arena that it does not belong to";
 
+/// The most pages there can be: a table of them has a power of two.
+const MAX_PAGES: u32 = 1 << 31;
+const _: () = assert!(MAX_PAGES < NIL);
+
 /// Why an arena could not be made.
 fn too_many(pages: usize) -> MemoryError {
     MemoryError::Length((pages as u64).saturating_mul(PAGE_SIZE as u64))
@@ -102,10 +106,10 @@ impl PageArena {
     /// An arena of `pages` pages, all free; page 0 is handed out first.
     ///
     /// # Errors
-    /// [`MemoryError`] when `pages` is 0 or does not fit into memory.
+    /// [`MemoryError`] when `pages` is 0, more than 2^31, or does not fit into memory.
     pub fn new(pages: usize) -> Result<Arc<Self>, MemoryError> {
         static SERIAL: SerialNumber = SerialNumber::new(1);
-        let count = u32::try_from(pages).ok().filter(|&n| n > 0 && n < NIL);
+        let count = u32::try_from(pages).ok().filter(|n| (1..=MAX_PAGES).contains(n));
         let count = count.ok_or_else(|| too_many(pages))?;
         let len = pages.checked_mul(PAGE_SIZE).and_then(|n| n.checked_add(RING_ROOM));
         let memory = SharedMemory::new(len.ok_or_else(|| too_many(pages))?)?;

@@ -7,6 +7,7 @@
 //!
 //! Giving a chain costs the same however long it is: one link is written.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::arena::{ArenaId, Page, PageArena};
@@ -94,6 +95,7 @@ impl PageChain {
 }
 
 /// A chain that grows at its front, at hand while it does.
+#[must_use = "pages that are not given back are lost"]
 pub(crate) struct ChainFront<'a> {
     arena: &'a PageArena,
     first: u32,
@@ -122,7 +124,18 @@ impl<'a> ChainFront<'a> {
     /// Puts every page back into the arena, in one step.
     #[inline]
     pub(crate) fn put_pages(self) -> Option<Pushed> {
-        (self.len > 0).then(|| self.arena.put_list(self.first, self.last, self.len))
+        let (arena, first, last, len) = (self.arena, self.first, self.last, self.len);
+        mem::forget(self);
+        (len > 0).then(|| arena.put_list(first, last, len))
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for ChainFront<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            debug_assert!(self.len == 0, "{} pages were dropped, not given back", self.len);
+        }
     }
 }
 
@@ -327,7 +340,7 @@ impl Draw<'_> {
         &self.pool.arena
     }
 
-    /// See [`PagePool::get_a_page`].
+    /// See [`PagePool::get_a_page`]. The link is left as it is: a page that is on no list has none.
     #[inline(always)]
     pub(crate) fn get_a_page(&mut self) -> Option<Page> {
         let page = self.head;

@@ -1,4 +1,4 @@
-//! The only file that touches device-visible bytes.
+//! The only file that touches device-visible bytes, with `copy.rs`, which copies them.
 //!
 //! Two rules hold here and nowhere need to be thought of elsewhere:
 //!
@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -413,8 +414,8 @@ impl PageBytes<'_> {
     #[inline(always)]
     pub(crate) fn read_start<T: FromBytes>(&self) -> T {
         const { assert!(size_of::<T>() <= PAGE_SIZE) };
-        // SAFETY: inside the page; any bytes are a valid `T: FromBytes`.
-        unsafe { self.start.cast::<T>().read_unaligned() }
+        // SAFETY: inside the page.
+        unsafe { read_once(self.start) }
     }
 
     /// Copies bytes out, from `offset` on.
@@ -453,8 +454,8 @@ impl<T: FromBytes + IntoBytes + Immutable> Slots<T> {
     /// Copies a value out.
     #[inline]
     pub(crate) fn read(&self, index: u16) -> T {
-        // SAFETY: a slot is inside the mapping; any bytes are a valid `T: FromBytes`.
-        unsafe { self.slot(index).read_unaligned() }
+        // SAFETY: a slot is inside the mapping.
+        unsafe { read_once(self.slot(index).cast()) }
     }
 
     /// Copies a value in.
@@ -489,6 +490,34 @@ impl Slots<u16> {
     pub(crate) fn store(&self, index: u16, value: u16) {
         // SAFETY: a slot is inside the mapping; windows of ring words start aligned.
         unsafe { word16(self.slot(index).cast()) }.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Copies a value out, each word of it with one load that is neither repeated nor put off: what was
+/// checked is what is used, though another process may write the memory meanwhile.
+///
+/// # Safety
+/// `at` is inside the mapping, as far as a `T` reaches.
+#[inline(always)]
+unsafe fn read_once<T: FromBytes>(at: NonNull<u8>) -> T {
+    #[repr(C, packed)]
+    struct Unaligned<W>(W);
+    const { assert!(size_of::<T>().is_multiple_of(4)) };
+    let mut value = MaybeUninit::<T>::uninit();
+    let to = value.as_mut_ptr().cast::<u8>();
+    let mut done = 0;
+    // SAFETY: both sides reach as far as a `T`; any bytes are a valid `T: FromBytes`.
+    unsafe {
+        while done + 8 <= size_of::<T>() {
+            let word = at.add(done).cast::<Unaligned<u64>>().read_volatile();
+            to.add(done).cast::<Unaligned<u64>>().write(word);
+            done += 8;
+        }
+        if done < size_of::<T>() {
+            let word = at.add(done).cast::<Unaligned<u32>>().read_volatile();
+            to.add(done).cast::<Unaligned<u32>>().write(word);
+        }
+        value.assume_init()
     }
 }
 

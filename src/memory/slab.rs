@@ -227,7 +227,7 @@ impl<T: Recycle> Slab<T> {
         slots: impl Iterator<Item = Slot<T>>,
         mut empty: impl FnMut(&mut T),
     ) {
-        // At hand for the batch. Should `empty` panic, what came back so far is lost, no more.
+        // At hand for the batch. `empty` does not panic, but for a bug: what came back is lost then.
         let mut local = self.local;
         for slot in slots {
             if self.owns(&slot) && !self.closed {

@@ -46,7 +46,7 @@ impl Lens {
 
     #[inline]
     fn new(packet: usize, head: usize) -> Self {
-        // A packet has less than 2^17 bytes, a head 128 at most.
+        // A packet has less than 2^24 bytes, however many frags there may be, a head 128 at most.
         Self((packet as u32) << 8 | head as u32)
     }
 

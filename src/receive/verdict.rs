@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   len of the first buffer ─┐
-//!   private header copy     ─┼─► Rules::count ─► Buffers(n) | Wait(n) | Drop | Break
+//!   private header copy     ─┼─► Rules::count ─► Complete(n) | Wait(n) | Drop | Break
 //!   completed, outstanding  ─┘        │ all n ids claimed
 //!                                     ▼
 //!                          Rules::judge(header, n lengths) ─► Deliver | Drop
@@ -111,8 +111,8 @@ impl Rules {
         }
     }
 
-    /// Step one: how many buffers. `header` is none of the device's bytes if `len < h`: the header
-    /// was not written then, and one buffer is dropped (R1).
+    /// Step one: how many buffers. The header must have been written, which a first buffer of less
+    /// than h bytes does not hold: then one buffer is dropped without asking (R1).
     ///
     /// `completed` and `outstanding` both include the first buffer.
     #[inline]
@@ -135,7 +135,7 @@ impl Rules {
         }
     }
 
-    /// Whether `len` bytes are enough, and not too much, for a packet in one buffer (R1, R3). Then
+    /// Whether `len` bytes are enough, and not too much, for a packet in one buffer (R1, R2, R3). Then
     /// the header is among them.
     #[inline(always)]
     pub(crate) fn fits_one(&self, len: u32) -> bool {

@@ -210,14 +210,16 @@ impl SplitDevice {
         Ok(available.min(most))
     }
 
-    /// Starts filling up to `most` of the available buffers.
-    ///
-    /// # Errors
-    /// [`DriverFault::IndexJump`].
+    /// Starts filling up to `most` of the buffers that are known to be available; the driver's index
+    /// is looked at if none is. With an index that makes no sense, there is none.
     #[inline(always)]
-    pub(crate) fn filling(&mut self, most: u16) -> Result<Filling<'_>, DriverFault> {
-        let most = self.available_at_most(most)?;
-        Ok(Filling { ring: self, most, done: 0 })
+    pub(crate) fn filling(&mut self, most: u16) -> Filling<'_> {
+        let known = self.seen.wrapping_sub(self.next_avail);
+        let most = match known {
+            0 => self.available_at_most(most).unwrap_or(0),
+            known => known.min(most),
+        };
+        Filling { ring: self, most, done: 0 }
     }
 
     /// A descriptor of a receive buffer, checked, and the one behind it.

@@ -140,7 +140,7 @@ impl<T> Taking<'_, T> {
         Ok(Oldest { chain, len: entry.len.get(), last_used, tail, free })
     }
 
-    /// See [`SplitDriver::claim`].
+    /// See [`SplitDriver::claim`]. The `k`-th completion must be pending.
     #[inline(always)]
     pub(crate) fn claim(&mut self, k: u16) -> Result<Completion, RingFault> {
         let entry = self.ring.areas.used_entry(self.last_used.wrapping_add(k));
