@@ -1,6 +1,6 @@
 //! Host and driver on a core each: packets through both ends, wall time.
 //!
-//! The driver polls and drops, and the queue refills itself. As DPDK's `rxonly` does, it leaves the
+//! The driver polls, lets go and refills. As DPDK's `rxonly` does, it leaves the
 //! bytes alone, but for one packet of each 1,024, which is compared; in the cells named `copied` it
 //! copies every packet out.
 //!
@@ -154,7 +154,6 @@ impl Pair {
                 std::hint::black_box(&bytes);
             }
             self.compare_some();
-            // The queue refills itself, half a ring at a time.
             self.rx.release(&mut self.packets);
             self.rx.refill().expect("an honest host");
         }

@@ -37,7 +37,7 @@ pub use shared::SharedMemory;
 pub use slab::{Recycle, Slab, Slot};
 
 #[cfg(loom)]
-pub use free_list::FreeList;
+pub use free_list::{FreeList, Pushed};
 pub(crate) use shared::{PageBytes, Slots, Window};
 pub(crate) use table::Table;
 

@@ -229,3 +229,38 @@ pub(crate) fn data_offset(dialect: Dialect) -> usize {
         Dialect::Modern => crate::virtio::HEADER_LEN_MERGEABLE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::receive::Strategy as Of;
+
+    proptest! {
+        /// What a run takes for an ordinary packet is what both steps let pass.
+        #[test]
+        fn a_packet_in_one_buffer_is_judged_the_same_in_short(
+            mode in prop::sample::select(&Mode::ALL[..]),
+            dialect in prop::sample::select(vec![Dialect::Legacy, Dialect::Modern]),
+            len in prop_oneof![0u32..5000, 60_000u32..80_000, Just(u32::MAX)],
+            header in prop_oneof![
+                Just(VnetHeader::default()),
+                (any::<u8>(), any::<u8>(), any::<u16>(), 0u16..2000, 0u16..100).prop_map(
+                    |(flags, gso_type, gso_size, csum_start, csum_offset)| VnetHeader {
+                        flags, gso_type, gso_size, csum_start, csum_offset, ..VnetHeader::default()
+                    }
+                ),
+            ],
+        ) {
+            let rules = Rules::new(&RxConfig::new(mode, Of::Deferred, dialect));
+            let header = HeaderBytes::from(VnetHeader { num_buffers: 1, ..header });
+            let in_short = rules.fits_one(len)
+                && rules.metadata(header, len - rules.header_len).is_ok();
+            let judged = rules.judge(header, 1, Lengths::first(len, &rules));
+            let mergeable = mode == Mode::Mergeable;
+            prop_assert_eq!(rules.count(mergeable, header, 1, 1), Count::Complete(1));
+            prop_assert_eq!(in_short, judged.is_ok(), "{:?}", judged);
+        }
+    }
+}

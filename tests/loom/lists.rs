@@ -3,7 +3,7 @@
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, mpsc};
 use loom::thread;
-use vnet_rx::memory::{FreeList, Recycle, Slab};
+use vnet_rx::memory::{FreeList, Pushed, Recycle, Slab};
 
 use crate::model;
 
@@ -28,7 +28,13 @@ impl Pages {
     }
 
     fn take_many(&self, most: u32) -> Vec<u32> {
-        let Some((first, last, count)) = self.list.pop_many(most, None) else { return Vec::new() };
+        self.take_pushed(most, None)
+    }
+
+    fn take_pushed(&self, most: u32, pushed: Option<Pushed>) -> Vec<u32> {
+        let Some((first, last, count)) = self.list.pop_many(most, pushed) else {
+            return Vec::new();
+        };
         let links = std::iter::successors(Some(first), |&page| Some(self.list.link(page)));
         let taken: Vec<u32> = links.take(count as usize).collect();
         assert_eq!(taken.last(), Some(&last));
@@ -106,6 +112,30 @@ fn pages_are_taken_at_once_while_another_thread_takes_and_gives() {
             second
         });
         let mine = pages.take_many(2);
+        let theirs = thread.join().unwrap();
+        mine.into_iter().chain(theirs).for_each(|page| pages.give(page));
+        pages.check();
+    });
+}
+
+/// Two pages that were just pushed are taken without walking along them, while another thread takes
+/// both and puts the first back.
+#[test]
+fn pages_just_pushed_are_taken_at_once_unless_another_thread_was_there() {
+    model(Some(4), || {
+        let pages = Pages::new(3);
+        let (Some(first), Some(last)) = (pages.take(), pages.take()) else { panic!("two pages") };
+        pages.list.set_link(first, last);
+        let pushed = pages.list.push(first, last, 2);
+        let other = Arc::clone(&pages);
+        let thread = thread::spawn(move || {
+            let (first, second) = (other.take(), other.take());
+            if let Some(page) = first {
+                other.give(page);
+            }
+            second
+        });
+        let mine = pages.take_pushed(2, Some(pushed));
         let theirs = thread.join().unwrap();
         mine.into_iter().chain(theirs).for_each(|page| pages.give(page));
         pages.check();

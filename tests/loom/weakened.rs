@@ -104,6 +104,7 @@ demand! {
     push_needs_release: Push => lists::two_threads_take_and_give_pages,
         lists::pages_are_taken_at_once_while_another_thread_takes_and_gives;
     the_tag_keeps_aba_away: Tag => lists::a_page_that_comes_back_under_a_pop_is_noticed,
+        lists::pages_just_pushed_are_taken_at_once_unless_another_thread_was_there,
         lists::pages_are_taken_at_once_while_another_thread_takes_and_gives;
     an_object_comes_home_with_release: Return =>
         lists::an_object_dropped_elsewhere_is_reused_as_good_as_new;

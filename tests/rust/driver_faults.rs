@@ -54,6 +54,24 @@ fn an_index_that_jumps_is_refused() {
 }
 
 #[test]
+fn frames_are_judged_before_an_index_that_jumps_and_buffers_known_before_are_filled() {
+    let page = GUEST_BASE + (4 << 20);
+    let mut raw = Raw::new();
+    raw.desc(0, page, 4096, 2, 0);
+    raw.desc(1, page + 4096, 4096, 2, 0);
+    raw.avail(&[0, 1], 2);
+    assert_eq!(raw.offer(60), Ok(Offer::Delivered(1)));
+    raw.avail(&[], 11);
+    let frames = [4, 60, 4, 60].map(|len| Frame { bytes: vec![1; len], ..Frame::default() });
+    let mut judged = Vec::new();
+    let result = raw.host.offer_all(&frames, |i, offer| judged.push((i, offer)));
+    let runt = Offer::Undeliverable(Undeliverable::Runt(4));
+    assert_eq!(judged, [(0, runt.clone()), (1, Offer::Delivered(1)), (2, runt)]);
+    let fault = DriverFault::IndexJump { ahead: 9, size: 8 };
+    assert_eq!(result, Err(HostError::Driver(fault)));
+}
+
+#[test]
 fn chains_are_checked_before_anything_is_written() {
     let page = GUEST_BASE + (4 << 20);
     let end = page + 4 * 4096;

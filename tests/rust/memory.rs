@@ -305,3 +305,10 @@ fn copies_of_every_length_are_whole_and_touch_nothing_else() {
         assert!(before.iter().chain(behind).all(|&byte| byte == 0), "{len} bytes");
     }
 }
+
+#[test]
+fn an_arena_of_more_pages_than_there_can_be_is_refused() {
+    for pages in [0, (1 << 31) + 1, u32::MAX as usize, usize::MAX] {
+        assert!(PageArena::new(pages).is_err(), "{pages} pages");
+    }
+}
