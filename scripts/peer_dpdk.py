@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two cores, packets per second: DPDK's virtio-net driver and device, and this library's.
 
-Pairs, measured one after the other in one sitting, frames of 60 and 1514 bytes:
+Pairs, measured in turns in one sitting, frames of 60 and 1514 bytes:
 
 - DPDK's virtio-user driver (testpmd rxonly) on one core, its net_vhost device (txonly) on another;
 - this library's RxQueue on one core, its Host on another, both strategies (from `cargo bench`);
@@ -9,6 +9,9 @@ Pairs, measured one after the other in one sitting, frames of 60 and 1514 bytes:
 
 Needs DPDK (Debian: dpdk-dev), cargo, two cores, and root: DPDK's driver wants huge pages, which are
 set aside for the measurement and given back afterwards.
+
+On a virtual machine the distance between two processors changes under way. Each round measures every
+pair for a few seconds, so that this hits all of them, and how far a cache line had to go.
 """
 
 import argparse
@@ -104,24 +107,36 @@ def received_per_second(receiver: Testpmd) -> float:
     return int(receiver.expect(r"Rx-pps:\s+(\d+)", since)[1]) / 1e6
 
 
-def our_pairs(sizes: tuple[int, ...], seconds: int) -> list[Rate]:
-    """RxQueue and Host in two threads, and the bare ring, as `cargo bench` measures them."""
-    wanted = f"threads/(eager|deferred|floor)/untouched/({'|'.join(map(str, sizes))})$"
-    times = ["--warm-up-time", "1", "--measurement-time", str(seconds), "--sample-size", "20"]
+def our_pairs(sizes: tuple[int, ...], seconds: int) -> tuple[list[Rate], float]:
+    """RxQueue and Host in two threads, and the bare ring, as `cargo bench` measures them; and the
+    nanoseconds of a cache line's round trip."""
+    cells = f"(eager|deferred|floor)/untouched/({'|'.join(map(str, sizes))})$"
+    wanted = f"threads/(line/round-trip|{cells})"
+    times = ["--warm-up-time", "0.5", "--measurement-time", str(seconds), "--sample-size", "10"]
     with tempfile.TemporaryDirectory(prefix="peer-") as folder:
         command = ["cargo", "bench", "--locked", "--bench", "suite", "--", wanted, *times]
         environment = os.environ | {"CRITERION_HOME": folder}
         subprocess.run(command, cwd=ROOT, env=environment, stdout=2, check=True)
-        cells = load(folder)
+        found = load(folder)
     names = {
         "deferred": "vnet-rx deferred, vnet-rx Host",
         "eager": "vnet-rx eager, vnet-rx Host",
         "floor": "bare ring",
     }
-    return [
-        Rate(pair, size, [1000 / ns for ns in cells[f"threads/{name}/untouched/{size}"].samples])
+    rates = [
+        Rate(pair, size, [1000 / ns for ns in found[f"threads/{name}/untouched/{size}"].samples])
         for size in sizes
         for name, pair in names.items()
+    ]
+    return rates, found["threads/line/round-trip"].median.point
+
+
+def together(rates: list[Rate]) -> list[Rate]:
+    """The rates of all rounds, those of one pair and size together."""
+    kinds = dict.fromkeys((rate.pair, rate.size) for rate in rates)
+    return [
+        Rate(*kind, [n for rate in rates if (rate.pair, rate.size) == kind for n in rate.mpps])
+        for kind in kinds
     ]
 
 
@@ -129,7 +144,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=int, default=10, help="per pair and size (default: 10)")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each pair (default: 6)")
+    parser.add_argument(
+        "--seconds", type=int, default=3, help="per pair, size and round (default: 3)"
+    )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="where the raw results go (target/pairs.json)"
     )
@@ -141,14 +159,27 @@ def main() -> int:
         sys.exit("peer_dpdk: DPDK's virtio-user driver wants huge pages, and they want root")
     # Built first, so that nothing is compiled while anything is measured.
     subprocess.run(["cargo", "bench", "--locked", "--no-run"], cwd=ROOT, stdout=2, check=True)
+    rates: list[Rate] = []
+    round_trips = []
     with huge_pages() as huge:
-        rates = [dpdk_pair(size, options.seconds, (cores[0], cores[1]), huge) for size in SIZES]
-    rates += our_pairs(SIZES, options.seconds)
+        for turn in range(options.rounds):
+            print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+            here = (cores[0], cores[1])
+            rates += [dpdk_pair(size, options.seconds, here, huge) for size in SIZES]
+            ours, round_trip = our_pairs(SIZES, options.seconds)
+            rates += ours
+            round_trips.append(round(round_trip))
+    configuration = {
+        "rounds": f"{options.rounds}, {options.seconds} s for each pair and size in each",
+        "a cache line's round trip, round by round": f"{', '.join(map(str, round_trips))} ns",
+    }
     results = {
         "what": "pairs",
         "machine": describe("rustc", "dpdk"),
-        "configuration": CONFIGURATION,
-        "rates": [asdict(rate) | {"mpps": [round(n, 3) for n in rate.mpps]} for rate in rates],
+        "configuration": CONFIGURATION | configuration,
+        "rates": [
+            asdict(rate) | {"mpps": [round(n, 3) for n in rate.mpps]} for rate in together(rates)
+        ],
     }
     (options.json or ROOT / "target" / "pairs.json").write_text(dumps(results))
     shown = pairs_table(results["rates"])

@@ -281,7 +281,7 @@ impl<P: Policy> Queue<P> {
         match self.rules.count(P::MERGEABLE, header, completed, outstanding) {
             Count::Complete(1) => {
                 let lens = Lengths::first(first.len, &self.rules);
-                self.conclude(first, header, lens, packets)
+                self.conclude(first, header, &lens, packets)
             }
             Count::Complete(n) => self.gather(first, header, n, packets),
             Count::Drop(fault) => self.discard(first, fault),
@@ -312,7 +312,7 @@ impl<P: Policy> Queue<P> {
             }
         }
         drop(taking);
-        self.conclude(first, header, lens, packets)
+        self.conclude(first, header, &lens, packets)
     }
 
     /// All completions of the packet are at hand: judges the whole, and acts.
@@ -321,7 +321,7 @@ impl<P: Policy> Queue<P> {
         &mut self,
         first: Completion,
         header: HeaderBytes,
-        lens: Lengths,
+        lens: &Lengths,
         packets: &mut Vec<Packet>,
     ) -> Step {
         match self.rules.judge(header, 1 + self.later.len(), lens) {

@@ -151,7 +151,7 @@ impl Rules {
         &self,
         header: HeaderBytes,
         buffers: usize,
-        lens: Lengths,
+        lens: &Lengths,
     ) -> Result<Accepted, DeviceFault> {
         let h = self.header_len;
         if lens.total < self.shortest.into() || lens.first < h {
@@ -257,7 +257,7 @@ mod tests {
             let header = HeaderBytes::from(VnetHeader { num_buffers: 1, ..header });
             let in_short = rules.fits_one(len)
                 && rules.metadata(header, len - rules.header_len).is_ok();
-            let judged = rules.judge(header, 1, Lengths::first(len, &rules));
+            let judged = rules.judge(header, 1, &Lengths::first(len, &rules));
             let mergeable = mode == Mode::Mergeable;
             prop_assert_eq!(rules.count(mergeable, header, 1, 1), Count::Complete(1));
             prop_assert_eq!(in_short, judged.is_ok(), "{:?}", judged);
