@@ -1,11 +1,16 @@
 """What the Python tests share."""
 
 import itertools
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 import vnet_rx
+
+# A shell's background jobs ignore it, and what they start does too: then no Ctrl-C could be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODES = ("small", "big", "mergeable")
 STRATEGIES = ("eager", "deferred")
