@@ -10,8 +10,8 @@ Pairs, measured in turns in one sitting, frames of 60 and 1514 bytes:
 Needs DPDK (Debian: dpdk-dev), cargo, two cores, and root: DPDK's driver wants huge pages, which are
 set aside for the measurement and given back afterwards.
 
-On a virtual machine the distance between two processors changes under way. Each round measures every
-pair for a few seconds, so that this hits all of them, and how far a cache line had to go.
+On a virtual machine the distance between two processors changes under way. Each round measures
+every pair for a few seconds, so that this hits all of them, and how far a cache line had to go.
 """
 
 import argparse
