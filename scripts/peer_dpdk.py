@@ -15,20 +15,18 @@ every pair for a few seconds, so that this hits all of them, and how far a cache
 """
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(ROOT / "scripts")]
 
-from testpmd import Testpmd, vhost_port  # noqa: E402
+from testpmd import Testpmd, TestpmdError, huge_pages, vhost_port  # noqa: E402
 from vnet_rx.bench.criterion import load  # noqa: E402
 from vnet_rx.bench.machine import describe  # noqa: E402
 from vnet_rx.bench.results import dumps  # noqa: E402
@@ -36,8 +34,6 @@ from vnet_rx.bench.tables import pairs_table  # noqa: E402
 from vnet_rx.cli.output import table  # noqa: E402
 
 SIZES = (60, 1514)
-HUGE_PAGES = 512
-NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 CONFIGURATION = {
     "DPDK": "one core each, split ring of 256, mrg_rxbuf=1, in_order=0, huge pages on both sides",
     "vnet-rx": "one core each, split ring of 256, mergeable, modern, EVENT_IDX, ordinary pages",
@@ -52,24 +48,6 @@ class Rate:
     pair: str
     size: int
     mpps: list[float]
-
-
-@contextlib.contextmanager
-def huge_pages(count: int = HUGE_PAGES) -> Iterator[str]:
-    """Set huge pages of 2 MiB aside; the folder where they are mounted."""
-    before = NR_HUGE_PAGES.read_text()
-    with tempfile.TemporaryDirectory(prefix="huge-") as folder:
-        NR_HUGE_PAGES.write_text(f"{max(count, int(before))}\n")
-        try:
-            if int(NR_HUGE_PAGES.read_text()) < count:
-                sys.exit(f"peer_dpdk: {count} huge pages are not to be had: too little free memory")
-            subprocess.run(["mount", "-t", "hugetlbfs", "none", folder], check=True)
-            try:
-                yield folder
-            finally:
-                subprocess.run(["umount", folder], check=True)
-        finally:
-            NR_HUGE_PAGES.write_text(before)
 
 
 def on_core(core: int) -> str:
@@ -140,6 +118,20 @@ def together(rates: list[Rate]) -> list[Rate]:
     ]
 
 
+def in_turns(rounds: int, seconds: int, cores: tuple[int, int]) -> tuple[list[Rate], list[int]]:
+    """The rates of all pairs, and a cache line's round trip in each round, in nanoseconds."""
+    rates: list[Rate] = []
+    round_trips = []
+    with huge_pages() as huge:
+        for turn in range(rounds):
+            print(f"round {turn + 1} of {rounds}", file=sys.stderr)
+            rates += [dpdk_pair(size, seconds, cores, huge) for size in SIZES]
+            ours, round_trip = our_pairs(SIZES, seconds)
+            rates += ours
+            round_trips.append(round(round_trip))
+    return together(rates), round_trips
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -159,16 +151,10 @@ def main() -> int:
         sys.exit("peer_dpdk: DPDK's virtio-user driver wants huge pages, and they want root")
     # Built first, so that nothing is compiled while anything is measured.
     subprocess.run(["cargo", "bench", "--locked", "--no-run"], cwd=ROOT, stdout=2, check=True)
-    rates: list[Rate] = []
-    round_trips = []
-    with huge_pages() as huge:
-        for turn in range(options.rounds):
-            print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
-            here = (cores[0], cores[1])
-            rates += [dpdk_pair(size, options.seconds, here, huge) for size in SIZES]
-            ours, round_trip = our_pairs(SIZES, options.seconds)
-            rates += ours
-            round_trips.append(round(round_trip))
+    try:
+        rates, round_trips = in_turns(options.rounds, options.seconds, (cores[0], cores[1]))
+    except TestpmdError as error:
+        sys.exit(f"peer_dpdk: {error}")
     configuration = {
         "rounds": f"{options.rounds}, {options.seconds} s for each pair and size in each",
         "a cache line's round trip, round by round": f"{', '.join(map(str, round_trips))} ns",
@@ -177,9 +163,7 @@ def main() -> int:
         "what": "pairs",
         "machine": describe("rustc", "dpdk"),
         "configuration": CONFIGURATION | configuration,
-        "rates": [
-            asdict(rate) | {"mpps": [round(n, 3) for n in rate.mpps]} for rate in together(rates)
-        ],
+        "rates": [asdict(rate) | {"mpps": [round(n, 3) for n in rate.mpps]} for rate in rates],
     }
     (options.json or ROOT / "target" / "pairs.json").write_text(dumps(results))
     shown = pairs_table(results["rates"])

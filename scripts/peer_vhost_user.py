@@ -21,17 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from testpmd import PROGRAM, Testpmd, TestpmdError, vhost_port
+from testpmd import PROGRAM, Testpmd, TestpmdError, huge_pages, vhost_port
 
 ROOT = Path(__file__).parents[1]
 RECEIVER = ROOT / "target" / "release" / "examples" / "vhost_receive"
-HUGE = Path("/proc/sys/vm/nr_hugepages")
-PAGES = 512
 RING = 256
 # What it takes to get going, in seconds: it is not measured.
 WARM_UP = 0.5
@@ -51,24 +47,6 @@ with vnet_rx.VhostUser(path, mode="mergeable") as device:
             packets += rx.consume(4096)
     print(json.dumps(packets / (time.perf_counter() - began)))
 """
-
-
-@contextmanager
-def huge_pages() -> Iterator[str]:
-    """A mounted hugetlbfs with pages in it, undone afterwards."""
-    before = HUGE.read_text()
-    with tempfile.TemporaryDirectory(prefix="hugetlbfs-") as folder:
-        HUGE.write_text(str(max(int(before), PAGES)))
-        try:
-            if int(HUGE.read_text()) < PAGES:
-                raise TestpmdError(f"the kernel has no {PAGES} huge pages of 2 MiB to spare")
-            subprocess.run(["mount", "-t", "hugetlbfs", "none", folder], check=True)
-            try:
-                yield folder
-            finally:
-                subprocess.run(["umount", folder], check=True)
-        finally:
-            HUGE.write_text(before)
 
 
 def pinned(cpu: int, *command: str) -> Any:

@@ -77,23 +77,17 @@ mod wide {
         is_x86_feature_detected!("avx")
     }
 
-    /// # Safety
-    /// As for [`copy`](super::copy), `len` is 32 to 64, and AVX is there.
-    #[inline(always)]
-    pub(super) unsafe fn copy_ends_32(from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: reads and writes the first and the last 32 bytes, as the caller allows. The
-        // function this ends up in may be compiled for AVX all the same: `vzeroupper` changes all
-        // sixteen registers, and says so.
-        unsafe {
+    /// Instructions that copy by `ymm0` to `ymm3`, with `from`, `to` and `len` at hand. The function
+    /// this ends up in may be compiled for AVX all the same: `vzeroupper` changes all sixteen
+    /// registers, and says so.
+    macro_rules! by_ymm {
+        ($from:ident, $to:ident, $len:ident, $($line:literal),+) => {
             asm!(
-                "vmovdqu ymm0, [{from}]",
-                "vmovdqu ymm1, [{from} + {len} - 32]",
-                "vmovdqu [{to}], ymm0",
-                "vmovdqu [{to} + {len} - 32], ymm1",
+                $($line,)+
                 "vzeroupper",
-                from = in(reg) from,
-                to = in(reg) to,
-                len = in(reg) len,
+                from = in(reg) $from,
+                to = in(reg) $to,
+                len = in(reg) $len,
                 out("xmm0") _,
                 out("xmm1") _,
                 out("xmm2") _,
@@ -111,6 +105,24 @@ mod wide {
                 out("xmm14") _,
                 out("xmm15") _,
                 options(nostack, preserves_flags),
+            )
+        };
+    }
+
+    /// # Safety
+    /// As for [`copy`](super::copy), `len` is 32 to 64, and AVX is there.
+    #[inline(always)]
+    pub(super) unsafe fn copy_ends_32(from: *const u8, to: *mut u8, len: usize) {
+        // SAFETY: reads and writes the first and the last 32 bytes, as the caller allows.
+        unsafe {
+            by_ymm!(
+                from,
+                to,
+                len,
+                "vmovdqu ymm0, [{from}]",
+                "vmovdqu ymm1, [{from} + {len} - 32]",
+                "vmovdqu [{to}], ymm0",
+                "vmovdqu [{to} + {len} - 32], ymm1"
             );
         }
     }
@@ -119,9 +131,12 @@ mod wide {
     /// As for [`copy`](super::copy), `len` is 64 to 128, and AVX is there.
     #[inline(always)]
     pub(super) unsafe fn copy_ends_64(from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: reads and writes the first and the last 64 bytes; as above.
+        // SAFETY: reads and writes the first and the last 64 bytes, as the caller allows.
         unsafe {
-            asm!(
+            by_ymm!(
+                from,
+                to,
+                len,
                 "vmovdqu ymm0, [{from}]",
                 "vmovdqu ymm1, [{from} + 32]",
                 "vmovdqu ymm2, [{from} + {len} - 64]",
@@ -129,28 +144,7 @@ mod wide {
                 "vmovdqu [{to}], ymm0",
                 "vmovdqu [{to} + 32], ymm1",
                 "vmovdqu [{to} + {len} - 64], ymm2",
-                "vmovdqu [{to} + {len} - 32], ymm3",
-                "vzeroupper",
-                from = in(reg) from,
-                to = in(reg) to,
-                len = in(reg) len,
-                out("xmm0") _,
-                out("xmm1") _,
-                out("xmm2") _,
-                out("xmm3") _,
-                out("xmm4") _,
-                out("xmm5") _,
-                out("xmm6") _,
-                out("xmm7") _,
-                out("xmm8") _,
-                out("xmm9") _,
-                out("xmm10") _,
-                out("xmm11") _,
-                out("xmm12") _,
-                out("xmm13") _,
-                out("xmm14") _,
-                out("xmm15") _,
-                options(nostack, preserves_flags),
+                "vmovdqu [{to} + {len} - 32], ymm3"
             );
         }
     }

@@ -379,7 +379,13 @@ impl<T> SplitDriver<T> {
     /// `BadUsedId`; also when there is no pending completion.
     #[inline]
     pub fn oldest(&self) -> Result<(Completion, &T), RingFault> {
-        self.completion(0)
+        if self.pending() == 0 {
+            return Err(RingFault::BadUsedId);
+        }
+        let entry = self.areas.used_entry(self.last_used);
+        let found = self.shadow.outstanding(entry.id.get());
+        let (head, token) = found.ok_or(RingFault::BadUsedId)?;
+        Ok((Completion { head, len: entry.len.get() }, token))
     }
 
     /// Reads the `k`-th pending completion (0 is the oldest) as [`oldest`](Self::oldest) does, and
@@ -408,23 +414,6 @@ impl<T> SplitDriver<T> {
     pub(crate) fn claim_head(&mut self, head: Head) -> bool {
         let chain = self.shadow.outstanding_mut(head.id().into());
         chain.is_some_and(Outstanding::claim)
-    }
-
-    #[inline]
-    fn completion(&self, k: u16) -> Result<(Completion, &T), RingFault> {
-        if k >= self.pending() {
-            return Err(RingFault::BadUsedId);
-        }
-        let entry = self.areas.used_entry(self.last_used.wrapping_add(k));
-        let found = self.shadow.outstanding(entry.id.get());
-        let (head, token) = found.ok_or(RingFault::BadUsedId)?;
-        Ok((Completion { head, len: entry.len.get() }, token))
-    }
-
-    /// The token of a chain that is outstanding.
-    #[inline]
-    pub fn token(&self, head: Head) -> Option<&T> {
-        self.shadow.outstanding(head.id().into()).map(|(_, token)| token)
     }
 
     /// Consumes the oldest pending completion, which must be that of `head`: its descriptors
