@@ -76,20 +76,25 @@ fn two_threads_take_and_give_pages() {
     });
 }
 
+/// A thread that does so, and ends with the second.
+fn takes_two_and_puts_the_first_back(pages: &Arc<Pages>) -> thread::JoinHandle<Option<u32>> {
+    let pages = Arc::clone(pages);
+    thread::spawn(move || {
+        let (first, second) = (pages.take(), pages.take());
+        if let Some(page) = first {
+            pages.give(page);
+        }
+        second
+    })
+}
+
 /// The ABA shape: while one pop is under way, another thread takes two pages and puts the first
 /// back, so that `head` names the same page with another successor.
 #[test]
 fn a_page_that_comes_back_under_a_pop_is_noticed() {
     model(Some(4), || {
         let pages = Pages::new(3);
-        let other = Arc::clone(&pages);
-        let thread = thread::spawn(move || {
-            let (first, second) = (other.take(), other.take());
-            if let Some(page) = first {
-                other.give(page);
-            }
-            second
-        });
+        let thread = takes_two_and_puts_the_first_back(&pages);
         let mine = [pages.take(), pages.take()];
         let theirs = thread.join().unwrap();
         mine.into_iter().flatten().chain(theirs).for_each(|page| pages.give(page));
@@ -103,14 +108,7 @@ fn a_page_that_comes_back_under_a_pop_is_noticed() {
 fn pages_are_taken_at_once_while_another_thread_takes_and_gives() {
     model(Some(4), || {
         let pages = Pages::new(3);
-        let other = Arc::clone(&pages);
-        let thread = thread::spawn(move || {
-            let (first, second) = (other.take(), other.take());
-            if let Some(page) = first {
-                other.give(page);
-            }
-            second
-        });
+        let thread = takes_two_and_puts_the_first_back(&pages);
         let mine = pages.take_many(2);
         let theirs = thread.join().unwrap();
         mine.into_iter().chain(theirs).for_each(|page| pages.give(page));
@@ -127,14 +125,7 @@ fn pages_just_pushed_are_taken_at_once_unless_another_thread_was_there() {
         let (Some(first), Some(last)) = (pages.take(), pages.take()) else { panic!("two pages") };
         pages.list.set_link(first, last);
         let pushed = pages.list.push(first, last, 2);
-        let other = Arc::clone(&pages);
-        let thread = thread::spawn(move || {
-            let (first, second) = (other.take(), other.take());
-            if let Some(page) = first {
-                other.give(page);
-            }
-            second
-        });
+        let thread = takes_two_and_puts_the_first_back(&pages);
         let mine = pages.take_pushed(2, Some(pushed));
         let theirs = thread.join().unwrap();
         mine.into_iter().chain(theirs).for_each(|page| pages.give(page));
