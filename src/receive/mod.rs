@@ -9,6 +9,7 @@
 //! | lengths, buffer counts, metadata (5, 7) | `verdict.rs` |
 //! | WAIT (5) | `waiting.rs` |
 //! | poll, BREAK, refill, re-arm, reset (5, 8) | `queue.rs` |
+//! | from completions to packets: WAIT, DROP, delivery (4, 5) | `queue/drain.rs` |
 //! | counters (10) | `stats.rs`, `fault.rs` |
 //! | interleave points (11) | `interleave.rs` |
 
